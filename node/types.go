@@ -1,0 +1,147 @@
+package node
+
+import (
+	"time"
+
+	"github.com/peerprobe/peerprobe/probe"
+)
+
+// Request says what to measure.
+type Request struct {
+	To         string         `json:"to"`                  // a city ("wuhan", 武汉) or "node:<id>"
+	Tool       string         `json:"tool,omitempty"`      // "" means latency
+	Params     probe.Params   `json:"params"`              // what is asked for; the target may grant less
+	PreferDHT  bool           `json:"preferDht,omitempty"` // skip the head's table of heads in the look-up, to exercise the DHT
+	OnProgress func(Progress) `json:"-"`                   // called in order, from one goroutine; must not block
+}
+
+// Progress is one thing that happened while a measurement ran: exactly one field is set.
+type Progress struct {
+	Step   *Step         `json:"step,omitempty"`
+	Start  *Start        `json:"start,omitempty"`
+	Sample *probe.Sample `json:"sample,omitempty"`
+}
+
+// Start says with whom a session began and under which parameters.
+type Start struct {
+	Initiator probe.End    `json:"initiator"`
+	Target    probe.End    `json:"target"`
+	Path      probe.Path   `json:"path"`
+	Params    probe.Params `json:"params"`            // as granted
+	Lowered   []string     `json:"lowered,omitempty"` // what the target granted less of, in words
+}
+
+// Step is one step of the way that a look-up took (--explain).
+type Step struct {
+	Stage  string  `json:"stage"`  // queue, own-cluster, table, dht, remote-head, candidates, session
+	Text   string  `json:"text"`   // one sentence
+	AtMs   float64 `json:"atMs"`   // since the measurement was asked for
+	TookMs float64 `json:"tookMs"` // the step's own duration
+	Found  bool    `json:"found"`  // the step answered the question; the next one was not needed for it
+}
+
+// Measurement is one request and what came of it.
+type Measurement struct {
+	ID      string         `json:"id"`
+	To      string         `json:"to"`
+	Tool    string         `json:"tool"`
+	Status  string         `json:"status"` // finished, partial, failed
+	Created time.Time      `json:"createdAt"`
+	Updated time.Time      `json:"updatedAt"`
+	Steps   []Step         `json:"steps"`
+	Notes   []string       `json:"notes,omitempty"` // what a person should know: candidates passed over, lowered parameters
+	Results []probe.Result `json:"results"`
+}
+
+// Status is what a node says of itself.
+type Status struct {
+	Node       string            `json:"node"` // peer id
+	Network    string            `json:"network"`
+	City       string            `json:"city"`
+	Place      string            `json:"place,omitempty"` // how the registry found the city
+	Role       string            `json:"role"`            // head, backup, candidate, endpoint, orphan
+	Term       string            `json:"term"`            // epoch/k
+	Head       string            `json:"head"`            // peer id of the head it follows
+	Backup     string            `json:"backup,omitempty"`
+	Members    int               `json:"members"`              // of the cluster, as far as this node knows
+	Heads      int               `json:"heads"`                // other cities' heads in the table
+	LastChange string            `json:"lastChange,omitempty"` // last change of head with its reason
+	Registry   RegistryStatus    `json:"registry"`
+	Addrs      []string          `json:"addrs"`
+	Started    time.Time         `json:"started"`
+	Sessions   SessionStatus     `json:"sessions"`
+	Spool      SpoolStatus       `json:"spool"`
+	Refused    map[string]uint64 `json:"refused,omitempty"` // reason -> count
+	Cache      CacheStatus       `json:"cache"`
+	Data       string            `json:"data"`
+	Control    string            `json:"control"` // local API socket
+	PID        int               `json:"pid"`
+	Version    string            `json:"version"`
+}
+
+// RegistryStatus is the registry as this node last saw it.
+type RegistryStatus struct {
+	Address string    `json:"address"`
+	ID      string    `json:"id"`
+	Up      bool      `json:"up"`   // the last call was answered
+	Last    time.Time `json:"last"` // when it last answered
+	Error   string    `json:"error,omitempty"`
+}
+
+// SessionStatus counts the sessions that this node served and started, and its limits.
+type SessionStatus struct {
+	Serving   int    `json:"serving"`
+	Served    uint64 `json:"served"`
+	Started   uint64 `json:"started"`
+	MaxAtOnce int    `json:"maxAtOnce"`
+}
+
+// SpoolStatus is the state of results that are not yet durable at the registry.
+type SpoolStatus struct {
+	Depth   int    `json:"depth"`
+	Dropped uint64 `json:"dropped"`
+}
+
+// CacheStatus counts reads of the store that the cache answered.
+type CacheStatus struct {
+	Hits   uint64 `json:"hits"`
+	Misses uint64 `json:"misses"`
+}
+
+// NodeInfo is one node of the mesh as the heads know it.
+type NodeInfo struct {
+	ID       string   `json:"id"`
+	City     string   `json:"city"`
+	IP       string   `json:"ip"`
+	Addrs    []string `json:"addrs"`
+	Role     string   `json:"role"` // head, backup, candidate, endpoint
+	Tags     []string `json:"tags,omitempty"`
+	SilentMs float64  `json:"silentMs"` // since the head last heard it
+}
+
+// ClusterInfo is one cluster as this node's head knows it.
+type ClusterInfo struct {
+	City       string   `json:"city"`
+	Head       string   `json:"head"`
+	HeadIP     string   `json:"headIp"`
+	Term       string   `json:"term"`
+	Members    int      `json:"members"`         // -1: its head did not answer
+	Succession []string `json:"succession"`      // peer ids, the order of the certificate
+	Reason     string   `json:"reason"`          // why the head leads
+	Own        bool     `json:"own"`             // the cluster of the node that was asked
+	Error      string   `json:"error,omitempty"` // why the head did not answer
+}
+
+// ResultQuery selects stored results, newest first.
+type ResultQuery struct {
+	From  string `json:"from,omitempty"` // initiator's city
+	To    string `json:"to,omitempty"`   // target's city
+	Limit int    `json:"limit,omitempty"`
+	After string `json:"after,omitempty"` // cursor of the last page
+}
+
+// ResultPage is one page of stored results.
+type ResultPage struct {
+	Results []probe.Result `json:"results"`
+	Next    string         `json:"next,omitempty"` // cursor; empty: no more
+}
