@@ -1,0 +1,277 @@
+package locate
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// MaxMapBytes bounds a map: a million lines of IPv6 prefixes with
+	// coordinates fit.
+	MaxMapBytes = 128 << 20
+	// maxMapLine bounds one line: a prefix, a name of MaxName bytes, two
+	// coordinates and a comment.
+	maxMapLine = 4 << 10
+	// maxMapErrors bounds how many bad lines one error names: enough to see
+	// the pattern, few enough to read.
+	maxMapErrors = 10
+)
+
+// ErrMap is the cause of every refusal of a map.
+var ErrMap = errors.New("bad CIDR map")
+
+// DemoMap is the built-in map of the demo: the paper's two networks
+// (61.187.0.0/16 in Changsha, 61.183.0.0/16 in Wuhan), and the same two folded
+// into loopback so that one host can play both cities.
+const DemoMap = `# network           city
+127.61.187.0/24    changsha  28.2,112.97
+127.61.183.0/24    wuhan     30.58,114.27
+61.187.0.0/16      changsha  28.2,112.97
+61.183.0.0/16      wuhan     30.58,114.27
+`
+
+// Coordinates are degrees north and east.
+type Coordinates struct{ Lat, Lon float64 }
+
+// Row is one line of a map.
+type Row struct {
+	Prefix netip.Prefix
+	City   string       // slug
+	At     *Coordinates // nil where the line has none
+}
+
+// place is what rows of one city and position share.
+type place struct {
+	city string
+	at   Coordinates
+	has  bool
+}
+
+// Map is a CIDR map: the longest prefix that contains an address wins. It is
+// never changed after parsing, so any number of goroutines may ask it. A nil
+// Map has no rows.
+type Map struct {
+	v4, v6 table
+	places []place
+	rows   int
+}
+
+// Len is the number of different prefixes.
+func (m *Map) Len() int {
+	if m == nil {
+		return 0
+	}
+	return m.rows
+}
+
+// Lookup returns the row with the longest prefix that contains addr.
+func (m *Map) Lookup(addr netip.Addr) (Row, bool) {
+	if m == nil || !addr.IsValid() {
+		return Row{}, false
+	}
+	addr = addr.Unmap().WithZone("")
+	t := &m.v6
+	if addr.Is4() {
+		t = &m.v4
+	}
+	s, ok := t.find(keyOf(addr))
+	if !ok {
+		return Row{}, false
+	}
+	p := m.places[s.place]
+	row := Row{City: p.city, Prefix: netip.PrefixFrom(addr, int(s.bits)).Masked()}
+	if p.has {
+		row.At = &Coordinates{p.at.Lat, p.at.Lon}
+	}
+	return row, true
+}
+
+// LoadMap reads a map from a file.
+func LoadMap(path string) (*Map, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("locate: open the CIDR map: %w", err)
+	}
+	defer f.Close()
+	m, err := ParseMap(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
+// ParseMap reads a map: a prefix (or a single address), the name of a city and
+// optionally its coordinates as "lat,lon" a line; "#" starts a comment. Errors
+// wrap ErrMap and name the lines, at most the first ten. Every problem of the
+// text is an error: a map that is half understood would misplace nodes for
+// good.
+func ParseMap(r io.Reader) (*Map, error) {
+	p := mapParser{
+		m:     &Map{},
+		seen:  make(map[netip.Prefix]seenRow),
+		ids:   make(map[place]uint32),
+		names: make(map[string]string),
+	}
+	limited := &io.LimitedReader{R: r, N: MaxMapBytes + 1}
+	sc := bufio.NewScanner(limited)
+	sc.Buffer(make([]byte, 0, 64<<10), maxMapLine)
+	line := 0
+	for sc.Scan() {
+		line++
+		text := sc.Text()
+		if line == 1 {
+			text = strings.TrimPrefix(text, "\ufeff") // some editors write a BOM
+		}
+		if err := p.line(line, text); err != nil {
+			p.errs = append(p.errs, fmt.Errorf("line %d: %w", line, err))
+			if len(p.errs) == maxMapErrors {
+				p.errs = append(p.errs, errors.New("stopped there: more lines may be wrong"))
+				break
+			}
+		}
+	}
+	switch err := sc.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		p.errs = append(p.errs, fmt.Errorf("line %d: longer than %d bytes", line+1, maxMapLine))
+	case err != nil:
+		p.errs = append(p.errs, fmt.Errorf("after line %d: %w", line, err))
+	case limited.N <= 0:
+		p.errs = append(p.errs, fmt.Errorf("the map is larger than %d MiB: split the networks by registry, or join prefixes", MaxMapBytes>>20))
+	}
+	if len(p.errs) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrMap, errors.Join(p.errs...))
+	}
+	p.m.v4, p.m.v6 = flatten(p.v4), flatten(p.v6)
+	p.m.rows = len(p.seen)
+	return p.m, nil
+}
+
+// mapParser is the state of one ParseMap.
+type mapParser struct {
+	m      *Map
+	seen   map[netip.Prefix]seenRow
+	ids    map[place]uint32
+	names  map[string]string // as written -> slug: a map has few cities and many lines
+	v4, v6 []entry
+	errs   []error
+}
+
+type seenRow struct {
+	place uint32
+	line  int
+}
+
+func (p *mapParser) line(n int, text string) error {
+	text, _, _ = strings.Cut(text, "#")
+	fields := strings.Fields(text)
+	if len(fields) == 0 {
+		return nil
+	}
+	if !utf8.ValidString(text) {
+		return errors.New("not UTF-8 text")
+	}
+	prefix, err := parsePrefix(fields[0])
+	if err != nil {
+		return err
+	}
+	if len(fields) < 2 {
+		return fmt.Errorf("%s has no city: write \"%s  changsha\"", fields[0], fields[0])
+	}
+	pl := place{}
+	name := fields[1:]
+	if last := name[len(name)-1]; strings.Contains(last, ",") {
+		if pl.at, err = parseCoordinates(last); err != nil {
+			return err
+		}
+		pl.has = true
+		name = name[:len(name)-1]
+	}
+	if pl.city, err = p.city(strings.Join(name, " ")); err != nil {
+		return err
+	}
+	id, ok := p.ids[pl]
+	if !ok {
+		id = uint32(len(p.m.places))
+		p.ids[pl] = id
+		p.m.places = append(p.m.places, pl)
+	}
+	if old, twice := p.seen[prefix]; twice {
+		if old.place != id {
+			return fmt.Errorf("%s was given to %s in line %d, and to %s here", prefix, p.m.places[old.place].city, old.line, pl.city)
+		}
+		return nil
+	}
+	p.seen[prefix] = seenRow{id, n}
+	e := entry{from: keyOf(prefix.Addr()), bits: uint8(prefix.Bits()), place: id}
+	if prefix.Addr().Is4() {
+		e.to = e.from.last(32 - prefix.Bits())
+		p.v4 = append(p.v4, e)
+	} else {
+		e.to = e.from.last(128 - prefix.Bits())
+		p.v6 = append(p.v6, e)
+	}
+	return nil
+}
+
+// city resolves a name of the map; the same text is resolved once.
+func (p *mapParser) city(name string) (string, error) {
+	if slug, ok := p.names[name]; ok {
+		return slug, nil
+	}
+	slug, err := City(name)
+	if err != nil {
+		return "", err
+	}
+	if IsUnknown(slug) {
+		return "", fmt.Errorf("%w: %q is reserved for nodes that nothing places", ErrName, slug)
+	}
+	p.names[strings.Clone(name)] = slug
+	return slug, nil
+}
+
+// parsePrefix reads a prefix or an address, and unmaps it.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if !strings.Contains(text, "/") {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("%.60q is neither a network like 10.1.0.0/16 nor an address", text)
+		}
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%.60q is not a network like 10.1.0.0/16", text)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("%s mixes IPv4-mapped addresses with others: write the IPv4 network", p)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if m := p.Masked(); m != p {
+		return netip.Prefix{}, fmt.Errorf("%s has bits set behind its length: is %s meant?", p, m)
+	}
+	return p, nil
+}
+
+func parseCoordinates(text string) (Coordinates, error) {
+	bad := fmt.Errorf("%.60q is not \"lat,lon\" in degrees, like 28.2,112.97", text)
+	a, b, _ := strings.Cut(text, ",")
+	lat, err := strconv.ParseFloat(a, 64)
+	if err != nil || !(lat >= -90 && lat <= 90) {
+		return Coordinates{}, bad
+	}
+	lon, err := strconv.ParseFloat(b, 64)
+	if err != nil || !(lon >= -180 && lon <= 180) {
+		return Coordinates{}, bad
+	}
+	return Coordinates{lat, lon}, nil
+}

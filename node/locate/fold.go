@@ -1,0 +1,167 @@
+package locate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+	"golang.org/x/text/width"
+)
+
+// ErrName is the cause of every refusal of a city's name.
+var ErrName = errors.New("not the name of a city")
+
+const (
+	// MaxName bounds a name as typed, in bytes: the longest name of a place
+	// in the world has 168 letters, the longest of a city far fewer.
+	MaxName = 256
+	// MaxSlug bounds a slug in bytes: it is a part of DHT keys, of bucket
+	// keys and of every admission.
+	MaxSlug = 64
+	// foldRounds bounds the search for a fixed point: folding a case can
+	// give letters that decompose again. Two rounds are enough for every
+	// code point (a test checks); the rest is margin.
+	foldRounds = 4
+)
+
+// undecomposed are the letters that NFKD leaves whole although people type
+// them as others.
+var undecomposed = map[rune]string{
+	'ł': "l", 'ø': "o", 'đ': "d", 'ð': "d", 'þ': "th", 'ħ': "h", 'ŧ': "t",
+	'ı': "i", 'æ': "ae", 'œ': "oe", 'ŋ': "ng", 'ƀ': "b", 'ǥ': "g", 'ɨ': "i",
+}
+
+// aliases resolve names that folding alone does not bring to their slug. Keys
+// are folded.
+var aliases = map[string]string{
+	"长沙": "changsha", "長沙": "changsha", "csx": "changsha",
+	"武汉": "wuhan", "武漢": "wuhan", "wuh": "wuhan",
+}
+
+// chineseSuffixes say "city" and "prefecture"; they are not part of a name.
+var chineseSuffixes = []string{"市", "地区", "地區"}
+
+// Fold reduces a name to what is compared: width fold, NFKD, marks dropped,
+// case fold, letters and digits only. "São Paulo", "SAO PAULO" and "são-paulo"
+// are one. Fold(Fold(x)) == Fold(x).
+func Fold(name string) string {
+	return strings.ReplaceAll(slug(name), "-", "")
+}
+
+// Slug is Fold with the words kept apart by single hyphens: "sao-paulo". An
+// apostrophe does not part words: "Xi'an" is "xian". Slug(Slug(x)) == Slug(x).
+func Slug(name string) string { return slug(name) }
+
+// slug folds until nothing changes any more.
+func slug(name string) string {
+	for range foldRounds {
+		next := foldOnce(name)
+		if next == name {
+			break
+		}
+		name = next
+	}
+	return name
+}
+
+func foldOnce(name string) string {
+	name = norm.NFKD.String(width.Fold.String(name))
+	name = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.M, r) {
+			return -1
+		}
+		return r
+	}, name)
+	name = cases.Fold().String(name)
+	var b strings.Builder
+	parted := false
+	for _, r := range name {
+		text, special := undecomposed[r]
+		switch {
+		case r == utf8.RuneError || apostrophe(r) || unicode.Is(unicode.M, r):
+			continue
+		case !special && !unicode.IsLetter(r) && !unicode.IsDigit(r):
+			parted = true
+			continue
+		}
+		if parted && b.Len() > 0 {
+			b.WriteByte('-')
+		}
+		parted = false
+		if special {
+			b.WriteString(text)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return norm.NFC.String(b.String())
+}
+
+// apostrophe tells marks that stand inside a word, and format characters that
+// nobody sees.
+func apostrophe(r rune) bool {
+	switch r {
+	case '\'', '`', '´', '‘', '’', 'ʼ', 'ʻ', 'ʹ', '′', '·':
+		return true
+	}
+	return unicode.Is(unicode.Cf, r)
+}
+
+// City turns a name as a person types it into the slug of a city: by alias
+// where there is one, else by folding. City(City(x)) == City(x). The error is
+// ErrName, with the reason.
+func City(name string) (string, error) {
+	if len(name) > MaxName {
+		return "", fmt.Errorf("%w: it has %d bytes, more than %d", ErrName, len(name), MaxName)
+	}
+	if !utf8.ValidString(name) {
+		return "", fmt.Errorf("%w: it is not UTF-8 text", ErrName)
+	}
+	s := Slug(name)
+	for {
+		if known, ok := aliases[strings.ReplaceAll(s, "-", "")]; ok {
+			return known, nil
+		}
+		short := stripSuffix(s)
+		if short == s {
+			break
+		}
+		s = short
+	}
+	switch {
+	case s == "":
+		return "", fmt.Errorf("%w: %q has no letter and no digit", ErrName, name)
+	case len(s) > MaxSlug:
+		return "", fmt.Errorf("%w: %.20q... is longer than %d bytes when folded", ErrName, name, MaxSlug)
+	}
+	if key := strings.ReplaceAll(s, "-", ""); canonical[key] != "" {
+		return canonical[key], nil
+	}
+	return s, nil
+}
+
+// canonical has the slugs that aliases lead to by their folded form, so that
+// "Chang Sha" is changsha too.
+var canonical = func() map[string]string {
+	m := make(map[string]string, len(aliases))
+	for _, slug := range aliases {
+		m[strings.ReplaceAll(slug, "-", "")] = slug
+	}
+	return m
+}()
+
+// stripSuffix takes one Chinese suffix off a name that has more than that.
+func stripSuffix(s string) string {
+	for _, suffix := range chineseSuffixes {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			if rest = strings.TrimSuffix(rest, "-"); rest != "" {
+				return rest
+			}
+		}
+	}
+	return s
+}

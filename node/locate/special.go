@@ -1,0 +1,59 @@
+package locate
+
+import "net/netip"
+
+// Class is the kind of an address: what may be concluded from it.
+type Class string
+
+const (
+	ClassPublic        Class = "public"
+	ClassPrivate       Class = "private"       // RFC 1918, RFC 4193
+	ClassLoopback      Class = "loopback"      // RFC 1122, RFC 4291
+	ClassLinkLocal     Class = "link-local"    // RFC 3927, RFC 4291
+	ClassCGNAT         Class = "cgnat"         // RFC 6598, 100.64.0.0/10
+	ClassDocumentation Class = "documentation" // RFC 5737, RFC 3849, RFC 9637
+	ClassOther         Class = "special"       // unspecified, multicast, benchmarking, reserved, invalid
+)
+
+// specials are the ranges of the IANA special-purpose registries that netip
+// has no predicate for. First match wins.
+var specials = []struct {
+	prefix netip.Prefix
+	class  Class
+}{
+	{netip.MustParsePrefix("100.64.0.0/10"), ClassCGNAT},
+	{netip.MustParsePrefix("192.0.2.0/24"), ClassDocumentation},
+	{netip.MustParsePrefix("198.51.100.0/24"), ClassDocumentation},
+	{netip.MustParsePrefix("203.0.113.0/24"), ClassDocumentation},
+	{netip.MustParsePrefix("2001:db8::/32"), ClassDocumentation},
+	{netip.MustParsePrefix("3fff::/20"), ClassDocumentation},
+	{netip.MustParsePrefix("0.0.0.0/8"), ClassOther},
+	{netip.MustParsePrefix("192.0.0.0/24"), ClassOther},   // RFC 6890, protocol assignments
+	{netip.MustParsePrefix("198.18.0.0/15"), ClassOther},  // RFC 2544, benchmarking
+	{netip.MustParsePrefix("240.0.0.0/4"), ClassOther},    // RFC 1112, reserved, and broadcast
+	{netip.MustParsePrefix("2001:2::/48"), ClassOther},    // RFC 5180, benchmarking
+	{netip.MustParsePrefix("100::/64"), ClassOther},       // RFC 6666, discard only
+	{netip.MustParsePrefix("64:ff9b:1::/48"), ClassOther}, // RFC 8215, local NAT64
+}
+
+// Classify tells what kind of address addr is. Only a public address is ever
+// looked up in tables of the world; the operator's own map comes before that.
+func Classify(addr netip.Addr) Class {
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast():
+		return ClassOther
+	case addr.IsLoopback():
+		return ClassLoopback
+	case addr.IsPrivate():
+		return ClassPrivate
+	case addr.IsLinkLocalUnicast():
+		return ClassLinkLocal
+	}
+	for _, s := range specials {
+		if s.prefix.Contains(addr) {
+			return s.class
+		}
+	}
+	return ClassPublic
+}
