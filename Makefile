@@ -1,0 +1,84 @@
+# make test   everything a change has to pass, from a clean clone
+# make demo   the paper's experiment on this machine, until Ctrl-C
+# make build  ./peerprobe
+# make bench  how fast it is, beside ping and irtt
+# make cover  how much of the code the tests run
+# make vuln   known vulnerabilities in what is linked
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+GO        ?= go
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+# The Debian package of each program that a test or a benchmark runs.
+PROGRAMS  := ip:iproute2 ping:iputils-ping irtt:irtt gcc:gcc
+# A vulnerability database other than the public one: VULNDB=file:///a/copy/of/it
+VULNDB    ?=
+# Longest that one package's tests may take.
+TIMEOUT   ?= 8m
+
+# A checkout without its history builds too.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+.PHONY: test build demo bench cover deps fmt vet lint cross unit once vuln picture
+
+test: deps fmt vet lint cross unit once
+	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)' -unasked-ok
+	@echo "make test: every step passed"
+
+build:
+	$(GO) build -trimpath -ldflags '-s -w' -o peerprobe .
+
+demo:
+	$(GO) run . demo
+
+once:
+	$(GO) run . demo --once
+
+# Present programs cost nothing; missing ones are installed where that is possible, and named where it is not.
+deps:
+	@missing=""; for p in $(PROGRAMS); do command -v "$${p%%:*}" >/dev/null || missing="$$missing $${p##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "deps: installing$$missing"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else \
+	    echo "deps: the tests need these Debian packages, and only root can install them:$$missing" >&2; \
+	    echo "deps: run: sudo apt-get install$$missing" >&2; exit 1; \
+	  fi; \
+	fi
+	@[ "$$(id -u)" = 0 ] || { echo "deps: make test needs root, for the network namespaces of cmd/e2e; without root run: go test ./..." >&2; exit 1; }
+
+fmt:
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "gofmt differs, run gofmt -w on:"; echo "$$bad"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) tool staticcheck ./...
+	$(GO) mod verify >/dev/null
+	$(GO) mod tidy -diff
+
+cross:
+	@for p in $(PLATFORMS); do echo "build and vet $$p"; \
+	  GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build ./... ; \
+	  GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) vet ./... ; \
+	done
+
+# A test that was skipped fails here: PEERPROBE_TEST_ALL tells the tests, and the summary counts.
+unit:
+	PEERPROBE_TEST_ALL=1 $(GO) test -race -json -timeout $(TIMEOUT) ./... | $(GO) run .ci/gotest/main.go
+
+cover:
+	$(GO) test -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -n 1
+
+vuln:
+	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)'
+
+bench: deps
+	$(GO) run ./cmd/bench
+
+picture:
+	$(GO) run ./docs/picture
