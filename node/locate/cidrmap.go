@@ -121,7 +121,7 @@ func ParseMap(r io.Reader) (*Map, error) {
 	}
 	limited := &io.LimitedReader{R: r, N: MaxMapBytes + 1}
 	sc := bufio.NewScanner(limited)
-	sc.Buffer(make([]byte, 0, 64<<10), maxMapLine)
+	sc.Buffer(make([]byte, 0, maxMapLine), maxMapLine)
 	line := 0
 	for sc.Scan() {
 		line++

@@ -76,7 +76,8 @@ func foldOnce(name string) string {
 		}
 		return r
 	}, name)
-	name = cases.Fold().String(name)
+	// Folding alone takes Cherokee capitals to small letters and back again.
+	name = strings.ToLower(cases.Fold().String(name))
 	var b strings.Builder
 	parted := false
 	for _, r := range name {
