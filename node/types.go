@@ -8,7 +8,7 @@ import (
 
 // Request says what to measure.
 type Request struct {
-	To         string         `json:"to"`                  // a city ("wuhan", 武汉) or "node:<id>"
+	To         string         `json:"to"`                  // a city: "wuhan", "武汉"
 	Tool       string         `json:"tool,omitempty"`      // "" means latency
 	Params     probe.Params   `json:"params"`              // what is asked for; the target may grant less
 	PreferDHT  bool           `json:"preferDht,omitempty"` // skip the head's table of heads in the look-up, to exercise the DHT

@@ -1,0 +1,347 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	askTimeout     = 2 * time.Second // one head asks another: a dial and one answer
+	findTimeout    = 8 * time.Second // table, DHT and the certificate's list, each with its own limit
+	candidateCount = 4               // so many ranked candidates answer a question
+	lookupsAtOnce  = 16              // look-ups that a head runs side by side; the others wait in order
+	lookupsWaiting = 256             // beyond this a head says that it is busy
+)
+
+// finder answers "who can be measured in this place": the head's side of the two-phase look-up (paper
+// section 2.3): own cluster, own table of heads, the DHT, the remote head.
+type finder struct {
+	core  *core
+	host  *p2p.Host
+	dht   *dhtRole
+	turn  *semaphore.Weighted // first in, first out
+	queue chan struct{}
+}
+
+func newFinder(c *core, host *p2p.Host, dht *dhtRole) *finder {
+	return &finder{core: c, host: host, dht: dht,
+		turn: semaphore.NewWeighted(lookupsAtOnce), queue: make(chan struct{}, lookupsWaiting)}
+}
+
+// way records the steps of one look-up.
+type way struct {
+	start time.Time
+	steps []wireStep
+}
+
+func (w *way) add(began time.Time, stage string, found bool, format string, args ...any) {
+	w.steps = append(w.steps, wireStep{
+		Stage: stage, Text: fmt.Sprintf(format, args...), Found: found,
+		Took: time.Since(began).Microseconds(), At: time.Since(w.start).Microseconds(),
+	})
+}
+
+// find looks a place up for one of this head's members (or for itself).
+func (f *finder) find(ctx context.Context, initiator cluster.ID, admission cluster.Signed, req *findRequest) (*findAnswer, *wireError) {
+	select {
+	case f.queue <- struct{}{}:
+		defer func() { <-f.queue }()
+	default:
+		return nil, refuse(codeBusy, "the head has %d look-ups waiting: ask again in a moment", lookupsWaiting)
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	if err := f.turn.Acquire(ctx, 1); err != nil {
+		return nil, refuse(codeBusy, "the head did not come to this look-up within %v", findTimeout)
+	}
+	defer f.turn.Release(1)
+
+	w := &way{start: time.Now()}
+	began := time.Now()
+	st := f.core.status.Load()
+	if !st.Leading {
+		return nil, refuse(codeNotHead, "this node does not lead %s", st.City)
+	}
+	if req.City == st.City {
+		found, werr := f.own(ctx, initiator, req.Tool)
+		if werr == nil {
+			w.add(began, "own-cluster", true, "%s is this cluster: %s", req.City, plural(len(found), "candidate"))
+			return &findAnswer{Candidates: found, Steps: w.steps}, nil
+		}
+		return nil, werr
+	}
+	w.add(began, "own-cluster", false, "%s is not this cluster (%s)", req.City, st.City)
+	found, werr := f.elsewhere(ctx, w, admission, req)
+	if werr != nil {
+		return nil, werr
+	}
+	return &findAnswer{Candidates: found, Steps: w.steps}, nil
+}
+
+// own picks candidates among this head's members and writes their tickets.
+func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (found []candidate, werr *wireError) {
+	ok := f.core.ask(ctx, func(m *cluster.Machine, at cluster.Instant) {
+		if !m.Status().Leading {
+			werr = refuse(codeNotHead, "this node does not lead %s any more", m.Status().City)
+			return
+		}
+		for _, p := range m.Pick(at, candidateCount, initiator) {
+			ticket, err := m.IssueTicket(p, initiator, tool, newSessionID(), cluster.TicketLimits{})
+			if err != nil {
+				werr = refuse(codeRefused, "no ticket: %v", err)
+				return
+			}
+			found = append(found, candidate{
+				Peer: cluster.Peer{ID: p.Row.ID, Addrs: p.Row.Addrs}, Admission: p.Row.Admission, Ticket: ticket,
+			})
+		}
+	})
+	switch {
+	case !ok:
+		return nil, refuse(codeBusy, "the head is stopping")
+	case werr != nil:
+		return nil, werr
+	case len(found) == 0:
+		return nil, refuse(codeNoCandidate, "no other node of %s is online", f.core.status.Load().City)
+	}
+	return found, nil
+}
+
+// elsewhere finds the head of another city and asks it. Every head that turns out dead or deposed leads
+// to the next source.
+func (f *finder) elsewhere(ctx context.Context, w *way, admission cluster.Signed, req *findRequest) ([]candidate, *wireError) {
+	var last *wireError
+	asked := map[cluster.ID]bool{}
+	try := func(lead cluster.Signed, source string) ([]candidate, bool) {
+		found, werr := f.follow(ctx, w, lead, admission, req, asked, source)
+		if werr != nil {
+			last = werr
+		}
+		return found, werr == nil && len(found) > 0
+	}
+	began := time.Now()
+	if known, ok := f.known(ctx, req.City); !ok {
+		w.add(began, "table", false, "no head of %s in this head's table", req.City)
+	} else if req.PreferDHT {
+		w.add(began, "table", false, "table of heads passed over, as asked for")
+	} else {
+		w.add(began, "table", true, "head of %s in this head's table: %s", req.City, short(known.Lead.Head))
+		if found, ok := try(known.Raw, "table"); ok {
+			return found, nil
+		}
+	}
+	began = time.Now()
+	raw, answers, err := f.dht.find(ctx, req.City)
+	if err != nil {
+		w.add(began, "dht", false, "no head of %s in the DHT: %v", req.City, err)
+		if last == nil {
+			last = f.noSuchPlace(ctx, req.City)
+		}
+		return nil, last
+	}
+	w.add(began, "dht", true, "head of %s from the DHT (%s)", req.City, plural(answers, "answer"))
+	f.core.put(ctx, cluster.Learned{Lead: raw})
+	if found, ok := try(raw, "dht"); ok {
+		return found, nil
+	}
+	if last == nil {
+		last = refuse(codeUnreachable, "every known head of %s has been asked", req.City)
+	}
+	return nil, last
+}
+
+// follow asks the head that a Lead names; when it is dead, the candidates whose addresses the Lead
+// carries; when somebody answers with a higher Lead, the head of that one.
+func (f *finder) follow(ctx context.Context, w *way, raw cluster.Signed, admission cluster.Signed, req *findRequest, asked map[cluster.ID]bool, source string) ([]candidate, *wireError) {
+	var last *wireError
+	queue := f.peersOf(raw)
+	for len(queue) > 0 && ctx.Err() == nil {
+		peer := queue[0]
+		queue = queue[1:]
+		if asked[peer.ID] || peer.ID == f.host.ID() {
+			continue
+		}
+		asked[peer.ID] = true
+		began := time.Now()
+		found, higher, werr := f.askHead(ctx, peer, admission, req)
+		if werr == nil {
+			w.add(began, "remote-head", true, "%s, head of %s, names %s", short(peer.ID), req.City, plural(len(found), "candidate"))
+			return found, nil
+		}
+		w.add(began, "remote-head", false, "%s (from the %s): %s", short(peer.ID), source, werr.Message)
+		last = werr
+		if werr.Code != codeNotHead && werr.Code != codeUnreachable {
+			return nil, werr // it leads, and its answer is no
+		}
+		if !higher.Empty() {
+			f.core.put(ctx, cluster.Learned{Lead: higher})
+			queue = append(f.peersOf(higher), queue...)
+		}
+	}
+	return nil, last
+}
+
+// peersOf lists who a Lead says can be asked, the head first.
+func (f *finder) peersOf(raw cluster.Signed) []cluster.Peer {
+	lead, _, err := f.dht.trust.Lead(raw)
+	if err != nil {
+		return nil
+	}
+	return slices.Clone(lead.Addrs)
+}
+
+// askHead asks one remote head for candidates.
+func (f *finder) askHead(ctx context.Context, peer cluster.Peer, admission cluster.Signed, req *findRequest) ([]candidate, cluster.Signed, *wireError) {
+	st := f.core.status.Load()
+	answer, err := askTask(ctx, f.host, peer, &taskRequest{Version: WireVersion, Ask: &askRequest{
+		Task: req.Task, Lead: st.HighRaw, Initiator: admission, City: req.City, Tool: req.Tool,
+	}})
+	if err != nil {
+		return nil, cluster.Signed{}, refuse(codeUnreachable, "not reached: %v", err)
+	}
+	if answer.Error != nil {
+		return nil, answer.Lead, answer.Error
+	}
+	if answer.Found == nil || len(answer.Found.Candidates) == 0 || len(answer.Found.Candidates) > candidateCount {
+		return nil, cluster.Signed{}, refuse(codeBadRequest, "it answered without candidates")
+	}
+	if !answer.Lead.Empty() {
+		f.core.put(ctx, cluster.Learned{Lead: answer.Lead})
+	}
+	return answer.Found.Candidates, answer.Lead, nil
+}
+
+// askTask sends one request on a task stream of its own.
+func askTask(ctx context.Context, host *p2p.Host, peer cluster.Peer, req *taskRequest) (*taskAnswer, error) {
+	limit := askTimeout
+	if req.Find != nil {
+		limit = findTimeout + askTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	stream, err := host.Open(ctx, peer, p2p.ProtoTask, maxTaskFrame)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	answer := new(taskAnswer)
+	if err := stream.WriteMsg(req); err != nil {
+		stream.Reset()
+		return nil, err
+	}
+	if err := stream.ReadMsg(answer); err != nil {
+		stream.Reset()
+		return nil, errors.Join(err, context.Cause(ctx))
+	}
+	stream.Close()
+	return answer, nil
+}
+
+func (f *finder) known(ctx context.Context, city cluster.City) (known cluster.KnownHead, ok bool) {
+	f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) { known, ok = m.Head(city) })
+	return known, ok
+}
+
+// noSuchPlace names the cities that are alive, as far as this head knows.
+func (f *finder) noSuchPlace(ctx context.Context, city cluster.City) *wireError {
+	alive := []string{string(f.core.status.Load().City)}
+	f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) {
+		for _, h := range m.Heads() {
+			if !slices.Contains(alive, string(h.City)) {
+				alive = append(alive, string(h.City))
+			}
+		}
+	})
+	slices.Sort(alive)
+	return &wireError{Code: codeNoSuchPlace, Alive: alive,
+		Message: fmt.Sprintf("no cluster %q is alive; alive: %s", city, strings.Join(alive, ", "))}
+}
+
+// serve answers a task stream.
+func (f *finder) serve(ctx context.Context, r p2p.Remote, s *p2p.Stream) error {
+	var req taskRequest
+	if err := s.ReadMsg(&req); err != nil {
+		return fmt.Errorf("task request: %w", err)
+	}
+	return s.WriteMsg(f.answer(ctx, r, &req))
+}
+
+func (f *finder) answer(ctx context.Context, r p2p.Remote, req *taskRequest) *taskAnswer {
+	st := f.core.status.Load()
+	out := &taskAnswer{Lead: st.HighRaw}
+	switch {
+	case req.Version != WireVersion:
+		out.Error = refuse(codeBadRequest, "task protocol version %d is not spoken here (%d is)", req.Version, WireVersion)
+	case req.View != nil:
+		out.View, out.Error = f.view(ctx, req.View)
+	case !st.Leading:
+		out.Error = refuse(codeNotHead, "this node does not lead %s", st.City)
+	case req.Find != nil:
+		if r.Admission.City != st.City {
+			out.Error = refuse(codeRefused, "a node of %s asks its own head, not the head of %s", r.Admission.City, st.City)
+			break
+		}
+		out.Found, out.Error = f.find(ctx, r.ID, r.AdmissionRaw, req.Find)
+	case req.Ask != nil:
+		out.Found, out.Error = f.asked(ctx, r, req.Ask)
+	default:
+		out.Error = refuse(codeBadRequest, "the request asks nothing")
+	}
+	return out
+}
+
+// asked answers another head. The Lead that it shows is news for the table of heads.
+func (f *finder) asked(ctx context.Context, r p2p.Remote, req *askRequest) (*findAnswer, *wireError) {
+	st := f.core.status.Load()
+	if req.City != st.City {
+		return nil, refuse(codeNotHead, "this head leads %s, not %s", st.City, req.City)
+	}
+	var judged error
+	if !f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) { judged = m.JudgeRequester(req.Lead, req.Initiator) }) {
+		return nil, refuse(codeBusy, "the head is stopping")
+	}
+	if judged != nil {
+		return nil, refuse(codeRefused, "request refused: %v", judged)
+	}
+	lead, _, err := f.dht.trust.Lead(req.Lead)
+	if err != nil || lead.Head != r.ID {
+		return nil, refuse(codeRefused, "request refused: the Lead shown is not the asking head's")
+	}
+	initiator, err := f.dht.trust.Admission(req.Initiator)
+	if err != nil || initiator.City != lead.City {
+		return nil, refuse(codeRefused, "request refused: the initiator is not a member of the asking head's city")
+	}
+	f.core.put(ctx, cluster.Learned{Lead: req.Lead})
+	found, werr := f.own(ctx, initiator.ID, req.Tool)
+	if werr != nil {
+		return nil, werr
+	}
+	return &findAnswer{Candidates: found}, nil
+}
+
+// plural is "1 candidate", "2 candidates".
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// short is the end of a peer id, enough to tell nodes apart in a sentence.
+func short(id cluster.ID) string {
+	text := p2p.IDText(id)
+	if len(text) <= shortLen {
+		return text
+	}
+	return "…" + text[len(text)-shortLen:]
+}
+
+const shortLen = 8 // characters of base58: one in 10^14

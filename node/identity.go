@@ -1,0 +1,74 @@
+package node
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Files of a node's data directory.
+const (
+	keyFile  = "node.key" // PKCS #8 PEM, Ed25519
+	hardFile = "hard.db"  // term, certificate, boot: never behind another write
+	mainFile = "node.db"  // everything else
+)
+
+const (
+	dirMode = 0o700 // keys and results are the user's own
+	keyMode = 0o600
+)
+
+// loadKey reads the node's private key from dir, or makes one there.
+func loadKey(dir string) (ed25519.PrivateKey, error) {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w; pass another one with --data", dir, err)
+	}
+	path := filepath.Join(dir, keyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeKey(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("node key %s is not PEM: restore it, or move the data directory away to join as a new node", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("node key %s: %w", path, err)
+	}
+	private, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("node key %s is a %T: only Ed25519 keys are admitted", path, key)
+	}
+	return private, nil
+}
+
+// makeKey writes a new key so that a crash leaves either none or a whole one.
+func makeKey(path string) (ed25519.PrivateKey, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, text, keyMode); err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
+	}
+	return private, nil
+}

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/store"
+)
+
+// inboxSize is how many inputs wait for the loop. A member stream whose input does not fit waits too,
+// which slows its sender down; ten thousand members at one heartbeat a second fill it in 100 ms.
+const inboxSize = 1024
+
+// core is the goroutine that owns the election machine. Everybody else sends it inputs, asks it
+// questions, or reads the status that it publishes.
+type core struct {
+	machine *cluster.Machine
+	hard    *store.HardFile
+	inbox   chan cluster.Input
+	asks    chan func(*cluster.Machine, cluster.Instant)
+	status  atomic.Pointer[cluster.Status]
+	turn    broadcast // the status changed in a way that somebody may wait for
+	done    chan struct{}
+
+	// Where outputs go. All three must not block.
+	send  func(cluster.Envelope)
+	call  func(cluster.Call)
+	event func(cluster.Event)
+	log   *slog.Logger
+}
+
+func newCore(m *cluster.Machine, hard *store.HardFile, log *slog.Logger) *core {
+	c := &core{
+		machine: m, hard: hard, log: log,
+		inbox: make(chan cluster.Input, inboxSize),
+		asks:  make(chan func(*cluster.Machine, cluster.Instant)),
+		done:  make(chan struct{}),
+	}
+	c.publish()
+	return c
+}
+
+// run is the loop. It returns when ctx ends, after farewell has been stepped (unless it is nil), or when
+// the hard state cannot be made durable: a node that cannot keep its word must stop.
+func (c *core) run(ctx context.Context, farewell cluster.Input) error {
+	defer close(c.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var out cluster.Output
+		select {
+		case <-ctx.Done():
+			if farewell == nil {
+				return nil
+			}
+			out, err := c.machine.Step(now(), farewell)
+			if err != nil {
+				return fmt.Errorf("leaving the cluster: %w", err)
+			}
+			return c.carryOut(out)
+		case in := <-c.inbox:
+			out = c.step(in)
+		case ask := <-c.asks:
+			ask(c.machine, now())
+		case <-timer.C:
+			out = c.machine.Tick(now())
+		}
+		if err := c.carryOut(out); err != nil {
+			return err
+		}
+		c.arm(timer)
+	}
+}
+
+func (c *core) step(in cluster.Input) cluster.Output {
+	out, err := c.machine.Step(now(), in)
+	if err != nil {
+		c.log.Debug("input refused", "input", fmt.Sprintf("%T", in), "err", err)
+	}
+	return out
+}
+
+// carryOut does what the machine asks for, in the order that it promises its peers.
+func (c *core) carryOut(out cluster.Output) error {
+	if out.Hard != nil {
+		if err := c.hard.Save(*out.Hard); err != nil {
+			return fmt.Errorf("cannot make the term durable, so this node must not act on it: %w", err)
+		}
+	}
+	for _, e := range out.Out {
+		c.send(e)
+	}
+	for _, call := range out.Calls {
+		c.call(call)
+	}
+	c.publish()
+	for _, e := range out.Events {
+		c.event(e)
+	}
+	return nil
+}
+
+func (c *core) arm(timer *time.Timer) {
+	at, ok := c.machine.Deadline()
+	if !ok {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(0, time.Duration(at-now())))
+}
+
+// publish makes the machine's status readable for everybody, and wakes those who wait for a change of
+// head, role or membership.
+func (c *core) publish() {
+	st := c.machine.Status()
+	old := c.status.Swap(&st)
+	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members {
+		c.turn.wake()
+	}
+}
+
+// put hands an input to the loop. It waits while the inbox is full; it returns without it when ctx or the
+// loop ends.
+func (c *core) put(ctx context.Context, in cluster.Input) {
+	select {
+	case c.inbox <- in:
+	case <-ctx.Done():
+	case <-c.done:
+	}
+}
+
+// ask runs f on the loop and waits for it. False: the loop or ctx ended first, f did not run.
+func (c *core) ask(ctx context.Context, f func(*cluster.Machine, cluster.Instant)) bool {
+	ran := make(chan struct{})
+	wrapped := func(m *cluster.Machine, at cluster.Instant) {
+		f(m, at)
+		close(ran)
+	}
+	select {
+	case c.asks <- wrapped:
+		<-ran
+		return true
+	case <-ctx.Done():
+	case <-c.done:
+	}
+	return false
+}
+
+// broadcast wakes all who wait at the moment.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait returns a channel that is closed at the next wake.
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}

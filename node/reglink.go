@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+)
+
+const (
+	registryDial   = 5 * time.Second // first contact crosses the world and two handshakes
+	registryAnswer = 5 * time.Second // an fsync on a busy disk, and the way back
+	registryRetry  = 5 * time.Second // an orphan, or a node that started without the registry, asks again
+	callQueue      = 16              // calls that wait; one of each kind is enough, the newest wins
+	maxRegistryMsg = 256 << 10       // an answer with 32 Leads of 2 kB, and the caller's own objects
+)
+
+// registryLink talks to the registry: one stream, one request at a time, never in the way of the loop.
+type registryLink struct {
+	host  *p2p.Host
+	peers []cluster.Peer // the registries of the network, tried in order
+	log   *slog.Logger
+	calls chan cluster.Call
+	in    func(cluster.Input)
+	again func() *cluster.Request // a fresh Register request while this node has no head; nil: nothing to ask
+
+	mu     sync.Mutex
+	status RegistryStatus
+
+	stream *p2p.Stream // only the goroutine of run, and register before it
+}
+
+// do sends one request and reads the answer. The error says that the registry was not reached; a refusal
+// is in Answer.Error.
+func (r *registryLink) do(ctx context.Context, req *cluster.Request) (*cluster.Answer, error) {
+	answer, err := r.try(ctx, req)
+	if err != nil && ctx.Err() == nil {
+		answer, err = r.try(ctx, req) // the stream may have been closed while it was idle
+	}
+	r.note(err)
+	return answer, err
+}
+
+func (r *registryLink) try(ctx context.Context, req *cluster.Request) (*cluster.Answer, error) {
+	if r.stream == nil {
+		if err := r.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	answer := new(cluster.Answer)
+	r.stream.SetDeadline(time.Now().Add(registryAnswer))
+	stop := context.AfterFunc(ctx, func() { r.stream.Reset() })
+	err := r.stream.WriteMsg(req)
+	if err == nil {
+		err = r.stream.ReadMsg(answer)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		r.close()
+		return nil, fmt.Errorf("registry did not answer %s: %w", req.Kind, err)
+	}
+	return answer, nil
+}
+
+func (r *registryLink) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, registryDial)
+	defer cancel()
+	var errs []error
+	for _, peer := range r.peers {
+		stream, err := r.host.Open(ctx, peer, p2p.ProtoRegister, maxRegistryMsg)
+		if err == nil {
+			r.host.Protect(peer.ID, "registry")
+			r.stream = stream
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("registry %s: %w", p2p.IDText(peer.ID), err))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *registryLink) close() {
+	if r.stream != nil {
+		r.stream.Reset()
+		r.stream = nil
+	}
+}
+
+// note keeps what status shows of the registry.
+func (r *registryLink) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Up = err == nil
+	if err == nil {
+		r.status.Last, r.status.Error = time.Now(), ""
+	} else {
+		r.status.Error = err.Error()
+	}
+}
+
+func (r *registryLink) state() RegistryStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+// call queues a call of the machine. It never blocks: when the queue is full the call is answered with an
+// error, and the machine asks again in its own time.
+func (r *registryLink) call(c cluster.Call) {
+	select {
+	case r.calls <- c:
+	default:
+		r.log.Debug("registry call dropped: the registry is slow", "kind", c.Kind)
+	}
+}
+
+// run carries out calls until ctx ends.
+func (r *registryLink) run(ctx context.Context) {
+	defer r.close()
+	tick := time.NewTicker(registryRetry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-r.calls:
+			r.answer(ctx, c.Kind, c.Request)
+		case <-tick.C:
+			if req := r.again(); req != nil {
+				r.answer(ctx, cluster.CallRegister, req)
+			}
+		}
+	}
+}
+
+func (r *registryLink) answer(ctx context.Context, kind cluster.RegistryCall, req *cluster.Request) {
+	answer, err := r.do(ctx, req)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		r.log.Debug("registry not reached", "kind", kind, "err", err)
+	} else if answer.Error != nil {
+		r.log.Warn("registry refused", "kind", kind, "code", answer.Error.Code, "why", answer.Error.Message)
+	}
+	r.in(cluster.Answered{Kind: kind, Answer: answer, Err: err})
+}
