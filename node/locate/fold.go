@@ -49,7 +49,13 @@ var chineseSuffixes = []string{"市", "地区", "地區"}
 // case fold, letters and digits only. "São Paulo", "SAO PAULO" and "são-paulo"
 // are one. Fold(Fold(x)) == Fold(x).
 func Fold(name string) string {
-	return strings.ReplaceAll(slug(name), "-", "")
+	return joined(slug(name))
+}
+
+// joined takes the hyphens out of a slug. What then stands side by side may
+// compose (Hangul does).
+func joined(slug string) string {
+	return norm.NFC.String(strings.ReplaceAll(slug, "-", ""))
 }
 
 // Slug is Fold with the words kept apart by single hyphens: "sao-paulo". An
@@ -124,7 +130,7 @@ func City(name string) (string, error) {
 	}
 	s := Slug(name)
 	for {
-		if known, ok := aliases[strings.ReplaceAll(s, "-", "")]; ok {
+		if known, ok := aliases[joined(s)]; ok {
 			return known, nil
 		}
 		short := stripSuffix(s)
@@ -139,7 +145,7 @@ func City(name string) (string, error) {
 	case len(s) > MaxSlug:
 		return "", fmt.Errorf("%w: %.20q... is longer than %d bytes when folded", ErrName, name, MaxSlug)
 	}
-	if key := strings.ReplaceAll(s, "-", ""); canonical[key] != "" {
+	if key := joined(s); canonical[key] != "" {
 		return canonical[key], nil
 	}
 	return s, nil
@@ -150,7 +156,7 @@ func City(name string) (string, error) {
 var canonical = func() map[string]string {
 	m := make(map[string]string, len(aliases))
 	for _, slug := range aliases {
-		m[strings.ReplaceAll(slug, "-", "")] = slug
+		m[joined(slug)] = slug
 	}
 	return m
 }()
