@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"crypto/ed25519"
+	"time"
+)
+
+// Config of a Machine.
+type Config struct {
+	Network    ed25519.PublicKey // the network key, pinned
+	City       City
+	Registry   ID  // for display only
+	MaxMembers int // bound of the member table; 0: DefaultMaxMembers
+}
+
+// DefaultMaxMembers bounds a head's member table: about 400 bytes a row.
+const DefaultMaxMembers = 20000
+
+// Input is what comes in from outside.
+type Input interface{ isInput() }
+
+// Received is a message from an authenticated, admitted peer.
+type Received struct {
+	From    ID
+	Message *Message
+}
+
+// Connected says that the first connection to a peer opened. It must come before anything Received over it.
+type Connected struct{ Peer ID }
+
+// Disconnected says that the last connection to a peer closed: a hint, never a verdict (R2).
+type Disconnected struct{ Peer ID }
+
+// Answered is the outcome of a call to the registry: an Answer, or an error.
+type Answered struct {
+	Kind   RegistryCall
+	Answer *Answer
+	Err    error
+}
+
+// Learned is a Lead that came by any other path: the DHT, a request, an answer; and peers with addresses.
+type Learned struct {
+	Lead  Signed
+	Peers []Peer
+}
+
+// SelfChanged brings the node's own addresses, priority, load or admission.
+type SelfChanged struct{ Row Row }
+
+// Stopping says that the node shuts down: a head resigns to the best live candidate, a member says good-bye.
+type Stopping struct{}
+
+func (Received) isInput()     {}
+func (Connected) isInput()    {}
+func (Disconnected) isInput() {}
+func (Answered) isInput()     {}
+func (Learned) isInput()      {}
+func (SelfChanged) isInput()  {}
+func (Stopping) isInput()     {}
+
+// Output is what the caller carries out, in this order.
+type Output struct {
+	Hard   *HardState // 1. make durable, if not nil
+	Out    []Envelope // 2. send
+	Calls  []Call     // 2. call the registry, never waited for; each ends in one Answered
+	Events []Event    // 3. hand on
+}
+
+// Envelope is one message to one peer, with its addresses where they are known.
+type Envelope struct {
+	To      ID
+	Addrs   [][]byte
+	Message *Message
+}
+
+// RegistryCall is the kind of a request to the registry.
+type RegistryCall string
+
+// The registry's calls. A machine asks for Register only as an orphan; the caller adds tags and token.
+const (
+	CallRegister RegistryCall = "register"
+	CallPropose  RegistryCall = "propose"
+	CallTakeover RegistryCall = "takeover"
+	CallReport   RegistryCall = "report"
+)
+
+// Call asks the caller to send a request to the registry.
+type Call struct {
+	Kind    RegistryCall
+	Request *Request
+}
+
+// Event tells what happened.
+type Event interface{ isEvent() }
+
+// LeadChanged says that High rose. Self: this node now leads.
+type LeadChanged struct {
+	Old, New *Lead // Old is nil at first
+	Raw      Signed
+	Term     Term
+	Self     bool
+	Reason   string
+}
+
+// SteppedDown says that this node does not lead any more.
+type SteppedDown struct {
+	Term   Term
+	Reason string
+}
+
+// MemberJoined says that the head heard a member for the first time.
+type MemberJoined struct{ Row Row }
+
+// MemberEvicted says that the head dropped a member, after this much silence (0: it said good-bye).
+type MemberEvicted struct {
+	ID      ID
+	Silence time.Duration
+}
+
+// HeadLearned says that the Lead of another city rose.
+type HeadLearned struct {
+	City  City
+	Shard uint
+	Lead  Signed
+}
+
+// BarredChanged says that a higher list of barred nodes is known.
+type BarredChanged struct {
+	Raw    Signed
+	Barred *Barred
+}
+
+// Alarm says that something happened that should not, in one sentence for people.
+type Alarm struct{ Text string }
+
+func (LeadChanged) isEvent()   {}
+func (SteppedDown) isEvent()   {}
+func (MemberJoined) isEvent()  {}
+func (MemberEvicted) isEvent() {}
+func (HeadLearned) isEvent()   {}
+func (BarredChanged) isEvent() {}
+func (Alarm) isEvent()         {}
+
+// Roles as Status names them.
+const (
+	RoleHead      = "head"
+	RoleBackup    = "backup"
+	RoleCandidate = "candidate"
+	RoleEndpoint  = "endpoint"
+	RoleOrphan    = "orphan"
+)
+
+// Status is the machine at a glance. Pointers are shared and must not be written through.
+type Status struct {
+	Self       ID
+	City       City
+	Role       string
+	Term       Term
+	High       *Lead
+	HighRaw    Signed
+	Cert       *Certificate
+	Members    int
+	Heads      int
+	Leading    bool
+	Backup     ID
+	LastChange string // why High last rose
+	Seq        uint64
+	Boot       uint64
+	Refused    uint64 // inputs that were malformed, foreign or above a bound
+}
+
+// MemberInfo is one member. On a head LastHeard is the arrival of its last heartbeat; elsewhere rows are
+// replicated and Heard is false.
+type MemberInfo struct {
+	Row       Row
+	Heard     bool
+	LastHeard Instant
+	Silence   time.Duration // as of the machine's last step
+	Seq       uint64
+}
+
+// KnownHead is the head of another city.
+type KnownHead struct {
+	City  City
+	Shard uint
+	Raw   Signed
+	Lead  *Lead
+	Term  Term
+}
+
+// Picked is a member chosen for a session, with its last heartbeat that the head heard.
+type Picked struct {
+	Row  Row
+	Boot uint64
+	Seq  uint64
+}
+
+// TicketLimits are the head's limits on a session. Zero leaves it to the target's own.
+type TicketLimits struct {
+	MaxRate uint64 // packets a second
+	Packets uint64
+	Bytes   uint64
+	Seconds uint64
+}

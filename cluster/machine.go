@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"crypto/ed25519"
+	"math/rand/v2"
+)
+
+type Machine struct{}
+
+func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Machine, error) {
+	panic("todo")
+}
+func (m *Machine) Step(now Instant, in Input) (Output, error)         { panic("todo") }
+func (m *Machine) Tick(now Instant) Output                            { panic("todo") }
+func (m *Machine) Deadline() (Instant, bool)                          { panic("todo") }
+func (m *Machine) Status() Status                                     { panic("todo") }
+func (m *Machine) Members() []MemberInfo                              { panic("todo") }
+func (m *Machine) Heads() []KnownHead                                 { panic("todo") }
+func (m *Machine) Head(city City) (KnownHead, bool)                   { panic("todo") }
+func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked       { panic("todo") }
+func (m *Machine) JudgeRequester(lead Signed, admission Signed) error { panic("todo") }
+func (m *Machine) IssueTicket(p Picked, initiator ID, tool string, session [16]byte, limits TicketLimits) (Signed, error) {
+	panic("todo")
+}
+func (m *Machine) CheckTicket(now Instant, from ID, s Signed, tool string) (*Ticket, error) {
+	panic("todo")
+}
+
+// RefusedTicket is CheckTicket's refusal. High is the target's own High where the issuer is behind it.
+type RefusedTicket struct {
+	Code string
+	Text string
+	High Signed
+}
+
+func (e *RefusedTicket) Error() string { return "ticket refused: " + e.Text }
+
+type Table struct{}
+
+func NewTable(network ed25519.PublicKey, sign Signer, state TableState, cfg TableConfig, rnd func() uint16) (*Table, error) {
+	panic("todo")
+}
+func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place string, class string) (*Answer, Changes, error) {
+	panic("todo")
+}
+func (t *Table) Propose(nowMs int64, from ID, req *Request) (*Answer, Changes, error)  { panic("todo") }
+func (t *Table) Takeover(nowMs int64, from ID, req *Request) (*Answer, Changes, error) { panic("todo") }
+func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, error)   { panic("todo") }
+func (t *Table) Nodes() []NodeState                                                    { panic("todo") }
+func (t *Table) Cities() []CityState                                                   { panic("todo") }
+
+type Trust struct{}
+
+func NewTrust(network ed25519.PublicKey) *Trust             { panic("todo") }
+func (t *Trust) Network() Network                           { panic("todo") }
+func (t *Trust) Admission(s Signed) (*Admission, error)     { panic("todo") }
+func (t *Trust) Barred(s Signed) (*Barred, error)           { panic("todo") }
+func (t *Trust) Certificate(s Signed) (*Certificate, error) { panic("todo") }
+func (t *Trust) Lead(s Signed) (*Lead, *Certificate, error) { panic("todo") }
+func (t *Trust) Ticket(s Signed) (*Ticket, *Lead, error)    { panic("todo") }
+func (t *Trust) CompareLeads(a, b Signed) int               { panic("todo") }

@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The register protocol, /peerprobe/register/1: a frame Request, a frame Answer, any number of times.
+//
+// Version log: 1 first version.
+
+// Request is what a node asks of the registry.
+type Request struct {
+	Version     uint         `cbor:"1,keyasint"`
+	Kind        RegistryCall `cbor:"2,keyasint"` // also "join", which carries nothing else
+	Self        Peer         `cbor:"3,keyasint"`
+	City        City         `cbor:"4,keyasint,omitempty"` // as declared: only a hint
+	Tags        []string     `cbor:"5,keyasint,omitempty"`
+	Transient   bool         `cbor:"6,keyasint,omitempty"`
+	Token       string       `cbor:"7,keyasint,omitempty"`
+	Admission   Signed       `cbor:"8,keyasint"`            // the caller's own, so that a lost disk heals
+	Cert        Signed       `cbor:"9,keyasint"`            // the highest that the caller knows
+	Lead        Signed       `cbor:"10,keyasint"`           // its High
+	Living      []ID         `cbor:"11,keyasint,omitempty"` // Propose: by priority, the head first; Report: members alive
+	Rows        []Row        `cbor:"12,keyasint,omitempty"` // some of the members, in turn
+	HeadsDigest []HeadRef    `cbor:"13,keyasint,omitempty"` // heads of other cities that the caller knows
+}
+
+// Answer is what the registry says. With an Error it may still carry the higher certificate and Leads.
+type Answer struct {
+	Version   uint       `cbor:"1,keyasint"`
+	Error     *WireError `cbor:"2,keyasint,omitempty"`
+	Admission Signed     `cbor:"3,keyasint"`
+	Cert      Signed     `cbor:"4,keyasint"`
+	Leads     []Signed   `cbor:"5,keyasint,omitempty"` // the best of each shard of the caller's city
+	Heads     []Signed   `cbor:"6,keyasint,omitempty"` // of other cities, at most MaxAnswerHeads
+	FirstSeen int64      `cbor:"7,keyasint,omitempty"` // unix ms
+	Quiet     bool       `cbor:"8,keyasint,omitempty"`
+	Barred    Signed     `cbor:"9,keyasint"`
+}
+
+// WireError is a refusal with a code to branch on.
+type WireError struct {
+	Code    string `cbor:"1,keyasint"`
+	Message string `cbor:"2,keyasint"`
+}
+
+// Error is the message.
+func (e *WireError) Error() string { return e.Message }
+
+// Codes of refusals by the registry.
+const (
+	CodeMalformed   = "malformed"
+	CodeVersion     = "version"
+	CodeBarred      = "barred"
+	CodeNotAdmitted = "not-admitted"
+	CodeNotHead     = "not-head"
+	CodeTooSoon     = "too-soon"
+	CodeToken       = "token" // for the registry role: missing, unknown, spent or expired token
+	CodeInternal    = "internal"
+)
+
+// MaxAnswerHeads bounds the heads of other cities in one answer.
+const MaxAnswerHeads = 32
+
+// ErrRequest and ErrAnswer say that a frame is not one of this protocol.
+var (
+	ErrRequest = errors.New("malformed request")
+	ErrAnswer  = errors.New("malformed answer")
+)
+
+// DecodeRequest decodes a request and checks its shape. A request of another version is refused by Table, with a reason.
+func DecodeRequest(data []byte) (*Request, error) {
+	r := new(Request)
+	if err := decodeBounded(data, r); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	return r, nil
+}
+
+// DecodeAnswer decodes an answer and checks its shape.
+func DecodeAnswer(data []byte) (*Answer, error) {
+	a := new(Answer)
+	if err := decodeBounded(data, a); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if len(a.Leads) > maxLeads || len(a.Heads) > maxLeads {
+		return nil, fmt.Errorf("%w: %d leads, %d heads", ErrAnswer, len(a.Leads), len(a.Heads))
+	}
+	return a, nil
+}
+
+func decodeBounded(data []byte, v any) error {
+	if len(data) > MaxMessage {
+		return fmt.Errorf("%d bytes, at most %d are allowed", len(data), MaxMessage)
+	}
+	return Unmarshal(data, v)
+}
+
+func (r *Request) check() error {
+	if len(r.Living) > maxRefs || len(r.Rows) > maxRows || len(r.HeadsDigest) > maxRefs || len(r.Tags) > maxTags || len(r.Token) > maxText {
+		return fmt.Errorf("%d living, %d rows, %d digests, %d tags, token of %d bytes", len(r.Living), len(r.Rows), len(r.HeadsDigest), len(r.Tags), len(r.Token))
+	}
+	for _, tag := range r.Tags {
+		if len(tag) > maxText {
+			return fmt.Errorf("tag of %d bytes, at most %d are allowed", len(tag), maxText)
+		}
+	}
+	for i := range r.Rows {
+		if err := r.Rows[i].check(); err != nil {
+			return err
+		}
+	}
+	return checkAddrs(r.Self.Addrs)
+}
+
+// TableConfig of a registry's table.
+type TableConfig struct {
+	Timers Timers // of new certificates
+}
+
+// DefaultTableConfig has the default timers.
+func DefaultTableConfig() TableConfig { return TableConfig{Timers: DefaultTimers()} }
+
+// Validate checks the timers.
+func (c TableConfig) Validate() error { return c.Timers.Validate() }
+
+// NodeState is what the registry keeps of a node.
+type NodeState struct {
+	ID        ID       `cbor:"1,keyasint"`
+	Addrs     [][]byte `cbor:"2,keyasint"`
+	City      City     `cbor:"3,keyasint"`
+	Place     string   `cbor:"4,keyasint,omitempty"`
+	Tags      []string `cbor:"5,keyasint,omitempty"`
+	Class     string   `cbor:"6,keyasint"`
+	Transient bool     `cbor:"7,keyasint,omitempty"`
+	Admission Signed   `cbor:"8,keyasint"`
+	Serial    uint64   `cbor:"9,keyasint"`
+	FirstSeen int64    `cbor:"10,keyasint"`           // unix ms
+	LastSeen  int64    `cbor:"11,keyasint"`           // unix ms: registered, or reported alive by its head
+	Observed  string   `cbor:"12,keyasint,omitempty"` // the address from which it last registered, filled by the caller
+}
+
+// CityState is what the registry keeps of a city.
+type CityState struct {
+	City    City         `cbor:"1,keyasint"`
+	Cert    Signed       `cbor:"2,keyasint"`
+	Lead    Signed       `cbor:"3,keyasint"` // the best
+	History []HeadChange `cbor:"4,keyasint"` // oldest first, bounded
+	Heard   int64        `cbor:"5,keyasint"` // unix ms at which its head last called
+}
+
+// HeadChange is one change of head as the registry learned it.
+type HeadChange struct {
+	Term   Term   `cbor:"1,keyasint"`
+	Head   ID     `cbor:"2,keyasint"`
+	At     int64  `cbor:"3,keyasint"` // unix ms
+	Reason string `cbor:"4,keyasint,omitempty"`
+}
+
+// TableState is a whole table as it was stored.
+type TableState struct {
+	Nodes  []NodeState `cbor:"1,keyasint"`
+	Cities []CityState `cbor:"2,keyasint"`
+	Barred Signed      `cbor:"3,keyasint"`
+}
+
+// Changes must be durable before the answer leaves.
+type Changes struct {
+	Nodes  []NodeState
+	Cities []CityState
+	Barred Signed // empty: unchanged
+}
