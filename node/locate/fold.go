@@ -118,9 +118,10 @@ func apostrophe(r rune) bool {
 	return unicode.Is(unicode.Cf, r)
 }
 
-// City turns a name as a person types it into the slug of a city: by alias
-// where there is one, else by folding. City(City(x)) == City(x). The error is
-// ErrName, with the reason.
+// City turns a name as a person types it into the slug of a city, a-z, 0-9 and
+// "-": by alias where there is one, else by folding. City(City(x)) == City(x).
+// A name in another script that no alias resolves is an error, not a guess. The
+// error is ErrName, with the reason.
 func City(name string) (string, error) {
 	if len(name) > MaxName {
 		return "", fmt.Errorf("%w: it has %d bytes, more than %d", ErrName, len(name), MaxName)
@@ -148,7 +149,15 @@ func City(name string) (string, error) {
 	if key := joined(s); canonical[key] != "" {
 		return canonical[key], nil
 	}
+	if i := strings.IndexFunc(s, notInSlug); i >= 0 {
+		return "", fmt.Errorf("%w: no city is known as %q: write it in Latin letters", ErrName, name)
+	}
 	return s, nil
+}
+
+// notInSlug tells what a slug, as a part of keys and file names, may not have.
+func notInSlug(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
 }
 
 // canonical has the slugs that aliases lead to by their folded form, so that

@@ -25,8 +25,6 @@ func TestCity(t *testing.T) {
 		"lab-a":        {"lab-a", "Lab A", "LAB_A"},
 		"suzhou-anhui": {"Suzhou (Anhui)"},
 		"2":            {"２", "②"},
-		"岳阳":           {"岳阳", "岳阳市", "岳阳地区"},
-		"서울":           {"서울"},
 	} {
 		for _, name := range names {
 			if got, err := City(name); err != nil || got != want {
@@ -34,7 +32,7 @@ func TestCity(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"", " ", "-", "!?", "\u0301", "\xff", strings.Repeat("a", MaxSlug+1), strings.Repeat("a", MaxName+1), strings.Repeat("\ufdfa", 20)} {
+	for _, name := range []string{"", " ", "-", "!?", "\u0301", "\xff", strings.Repeat("a", MaxSlug+1), strings.Repeat("a", MaxName+1), strings.Repeat("\ufdfa", 20), "岳阳市", "서울"} {
 		if got, err := City(name); !errors.Is(err, ErrName) {
 			t.Errorf("%.20q is %q, %v", name, got, err)
 		}
@@ -95,7 +93,7 @@ func checkSlug(t interface{ Fatalf(string, ...any) }, name string) {
 	if again, err := City(city); err != nil || again != city {
 		t.Fatalf("the city of %q is %q, and that one's is %q (%v)", name, city, again, err)
 	}
-	if len(city) > MaxSlug || city == "" || Slug(city) != city {
+	if len(city) > MaxSlug || city == "" || Slug(city) != city || strings.ContainsFunc(city, notInSlug) {
 		t.Fatalf("%q gives the city %q", name, city)
 	}
 }
