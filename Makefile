@@ -78,7 +78,7 @@ vuln:
 	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)'
 
 bench: deps
-	$(GO) run ./cmd/bench
+	$(GO) run ./testdata/bench
 
 picture:
-	$(GO) run ./docs/picture
+	$(GO) run ./testdata/picture

@@ -1,0 +1,209 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The paper's hosts: those that it names first in each city, others of the same networks after them. The first
+// of a city is the one that the registry appoints.
+const (
+	registryAddr  = "61.187.64.7"
+	changshaHead  = "61.187.55.100"
+	wuhanHead     = "61.183.207.100"
+	initiatorAddr = "61.187.64.118"
+	targetAddr    = "61.183.207.49"
+)
+
+var endpointAddrs = []string{
+	initiatorAddr, "61.187.64.119", "61.187.55.101", "61.187.55.102",
+	targetAddr, "61.183.207.50", "61.183.207.51", "61.183.207.52",
+}
+
+// places is the CIDR map that the registry places nodes by.
+const places = "61.187.0.0/16 changsha\n61.183.0.0/16 wuhan\n"
+
+// ttlThroughRouter is what is left of 64 after one router: the packets went from network to network.
+const ttlThroughRouter = 63
+
+// mesh is the running experiment.
+type mesh struct {
+	lab       *lab
+	dir       string
+	geoMap    string
+	registry  *process
+	nodes     map[string]*process // by address
+	initiator *process
+	ids       map[string]string // address -> peer id, from Table 1
+}
+
+// TestPaperExperiment is section 4 of the paper from the first registration to the result, and what the paper
+// promises beyond it: a city's head may die, and the registry may be away.
+func TestPaperExperiment(t *testing.T) {
+	needLab(t)
+	m := buildMesh(t)
+	m.checkTable(t)
+
+	first := m.measure(t)
+	m.checkTarget(t, first, wuhanHead)
+	m.checkArchive(t, 1)
+
+	before := m.cluster(t, "wuhan")
+	m.nodes[wuhanHead].kill(t)
+	second := m.newHead(t, before)
+	m.checkTarget(t, m.measure(t), second.HeadIP)
+
+	m.registry.kill(t)
+	m.checkTarget(t, m.measure(t), second.HeadIP)
+
+	m.nodes[second.HeadIP].kill(t)
+	third := m.newHead(t, second)
+	m.checkTarget(t, m.measure(t), third.HeadIP)
+
+	m.startRegistry(t)
+	m.checkArchive(t, 4)
+}
+
+func buildMesh(t *testing.T) *mesh {
+	program(t)
+	m := &mesh{dir: filepath.Join(binary.dir, "data"), nodes: map[string]*process{}, ids: map[string]string{}}
+	m.geoMap = filepath.Join(binary.dir, "places")
+	if err := os.WriteFile(m.geoMap, []byte(places), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.lab = newLab(t)
+	for _, addr := range append([]string{registryAddr, changshaHead, wuhanHead}, endpointAddrs...) {
+		m.lab.host(t, addr)
+	}
+	m.startRegistry(t)
+	m.startNode(t, changshaHead)
+	m.startNode(t, wuhanHead)
+	for _, addr := range endpointAddrs {
+		m.startNode(t, addr)
+	}
+	m.initiator = m.nodes[initiatorAddr]
+	return m
+}
+
+func (m *mesh) startRegistry(t *testing.T) {
+	t.Helper()
+	m.registry = start(t, m.lab.prefix+registryAddr, registryAddr, filepath.Join(m.dir, "rs"), "rs",
+		"--data", filepath.Join(m.dir, "rs"), "--geo-map", m.geoMap, "--advertise", registryAddr, "-v")
+}
+
+// startNode runs the command that the registry printed, word for word, with a data directory of its own.
+func (m *mesh) startNode(t *testing.T, addr string) {
+	t.Helper()
+	words := strings.Fields(m.registry.line)
+	if len(words) < 4 || words[0] != "peerprobe" || words[1] != "join" {
+		t.Fatalf("the registry's first line is not a join command: %q", m.registry.line)
+	}
+	data := filepath.Join(m.dir, addr)
+	p := start(t, m.lab.prefix+addr, addr, data, append(words[1:], "--data", data, "-v")...)
+	if city := cityOf(addr); !strings.HasPrefix(p.line, "joined "+city+" as ") {
+		t.Errorf("%s is of %s, but it printed %q", addr, city, p.line)
+	}
+	m.nodes[addr] = p
+}
+
+func cityOf(addr string) string {
+	if netip.MustParsePrefix("61.183.0.0/16").Contains(netip.MustParseAddr(addr)) {
+		return "wuhan"
+	}
+	return "changsha"
+}
+
+type nodeRow struct{ ID, City, IP, Role string }
+
+// checkTable asserts the paper's Table 1, as the initiator sees it: ten nodes in two cities, the heads where
+// the paper has them.
+func (m *mesh) checkTable(t *testing.T) {
+	t.Helper()
+	eventually(t, "Table 1", func() error {
+		var rows []nodeRow
+		if err := ask(m.initiator.data, &rows, "nodes"); err != nil {
+			return err
+		}
+		if len(rows) != len(m.nodes) {
+			return fmt.Errorf("%d nodes are listed, %d run: %v", len(rows), len(m.nodes), rows)
+		}
+		for _, r := range rows {
+			if m.nodes[r.IP] == nil || r.City != cityOf(r.IP) {
+				return fmt.Errorf("%s is listed in %q", r.IP, r.City)
+			}
+			if head := r.IP == changshaHead || r.IP == wuhanHead; head != (r.Role == "head") {
+				return fmt.Errorf("%s is listed as %q", r.IP, r.Role)
+			}
+			m.ids[r.IP] = r.ID
+		}
+		return nil
+	})
+	if len(m.ids) != len(m.nodes) {
+		t.Errorf("%d different addresses among %d nodes", len(m.ids), len(m.nodes))
+	}
+}
+
+type clusterRow struct {
+	City, Head, HeadIP, Term, Reason string
+	Members                          int
+}
+
+func (m *mesh) cluster(t *testing.T, city string) clusterRow {
+	t.Helper()
+	var found clusterRow
+	eventually(t, "the cluster of "+city, func() error {
+		var rows []clusterRow
+		if err := ask(m.initiator.data, &rows, "clusters"); err != nil {
+			return err
+		}
+		at := slices.IndexFunc(rows, func(r clusterRow) bool { return r.City == city })
+		if at < 0 || rows[at].Members < 0 {
+			return fmt.Errorf("it is not listed with its members: %+v", rows)
+		}
+		found = rows[at]
+		return nil
+	})
+	return found
+}
+
+// newHead waits until the initiator, in the other city, knows another head of the city in a higher term of the
+// same epoch: nobody was appointed, the next in the succession took over.
+func (m *mesh) newHead(t *testing.T, before clusterRow) clusterRow {
+	t.Helper()
+	var now clusterRow
+	took := eventually(t, "a new head of "+before.City, func() error {
+		if now = m.cluster(t, before.City); now.Head == before.Head {
+			return fmt.Errorf("still %s in term %s", now.HeadIP, now.Term)
+		}
+		return nil
+	})
+	epoch, k := term(t, before.Term)
+	newEpoch, newK := term(t, now.Term)
+	if newEpoch != epoch || newK <= k {
+		t.Errorf("the term went from %s to %s: it has to grow within its epoch", before.Term, now.Term)
+	}
+	if m.nodes[now.HeadIP] == nil || cityOf(now.HeadIP) != before.City {
+		t.Errorf("the new head of %s is %s", before.City, now.HeadIP)
+	}
+	t.Logf("%s leads %s in term %s, known in the other city after %v", now.HeadIP, now.City, now.Term, took)
+	return now
+}
+
+// term splits "epoch/k".
+func term(t *testing.T, s string) (epoch string, k int) {
+	t.Helper()
+	epoch, ks, ok := strings.Cut(s, "/")
+	k, err := strconv.Atoi(ks)
+	if !ok || err != nil {
+		t.Fatalf("%q is not a term", s)
+	}
+	return epoch, k
+}
