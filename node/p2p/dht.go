@@ -1,0 +1,383 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	kbucket "github.com/libp2p/go-libp2p-kbucket"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/routing"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"github.com/peerprobe/peerprobe/cluster"
+)
+
+const (
+	// recordAge is how long a record lives without being put again: six times
+	// the interval at which heads put theirs.
+	recordAge = time.Hour
+	// recordSweep is how often records above that age are deleted.
+	recordSweep = 10 * time.Minute
+	// tableRefresh is how often the routing table is walked, so that dead heads
+	// leave it soon; kad-dht's own 10 min would keep them in every lookup.
+	tableRefresh = 2 * time.Minute
+	// queryTimeout bounds one query of a refresh; a live head answers in a round trip.
+	queryTimeout = 5 * time.Second
+	// findTimeout bounds a lookup: a measurement waits for it.
+	findTimeout = 3 * time.Second
+	// findSettle is how long a first answer waits for a better one.
+	findSettle = 150 * time.Millisecond
+	// findAnswers from other heads end a lookup.
+	findAnswers = 2
+	// putRetry is how often a put looks whether the routing table has somebody;
+	// it fills about 50 ms after the first connection.
+	putRetry = 50 * time.Millisecond
+	// dialsAtOnce bounds how many seeds are called at a time.
+	dialsAtOnce = 8
+	// dhtRate and dhtBurst are a peer's budget of DHT messages: a lookup costs a
+	// peer one or two, a refresh of the table some dozens.
+	dhtRate, dhtBurst = 200, 1000
+)
+
+// DHT is this node's part in the table of heads: a server, in which records
+// are stored, and the lookups of this node.
+type DHT struct {
+	h         *Host
+	kad       *dht.IpfsDHT
+	validator HeadValidator
+	proto     protocol.ID
+	finds     singleflight.Group
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	seeds   map[peer.ID]cluster.Peer // where to go when the table runs empty
+	running map[string]*find         // lookups by key
+	budgets map[peer.ID]*rate.Limiter
+}
+
+// maxSeeds bounds the seeds that are remembered; any one that lives is enough.
+const maxSeeds = 128
+
+// StartDHT joins the DHT of heads as a server; Close it to leave, before the
+// host is closed. It returns at once and calls the seeds in the background.
+// SetTrust and SetAdmission must have been called. Records outlive Close, so
+// that a node that leads again starts with what it knew.
+func (h *Host) StartDHT(ctx context.Context, seeds []cluster.Peer) (*DHT, error) {
+	trust := h.gate.trust.Load()
+	if trust == nil || h.gate.own.Load() == nil {
+		return nil, fmt.Errorf("starting the DHT: %w", ErrNoNetwork)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	prefix := protocol.ID("/peerprobe/" + trust.Network())
+	d := &DHT{
+		h: h, validator: HeadValidator{Trust: trust}, proto: prefix + "/kad/1.0.0",
+		seeds: make(map[peer.ID]cluster.Peer), running: make(map[string]*find), budgets: make(map[peer.ID]*rate.Limiter),
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	kad, err := dht.New(gatedHost{Host: h.p2p, h: h},
+		dht.Mode(dht.ModeServer),
+		dht.ProtocolPrefix(prefix),
+		dht.Datastore(h.records),
+		dht.Validator(listening{d}),
+		dht.DisableProviders(),
+		dht.MaxRecordAge(recordAge), dht.ValueGCInterval(recordSweep),
+		dht.RoutingTableRefreshPeriod(tableRefresh), dht.RoutingTableRefreshQueryTimeout(queryTimeout),
+		dht.BootstrapPeersFunc(d.bootstrap),
+		dht.RoutingTableFilter(func(_ any, p peer.ID) bool { return !h.gate.isBarred(p) }),
+		dht.OnRequestHook(d.spend),
+	)
+	if err != nil {
+		d.cancel()
+		return nil, fmt.Errorf("starting the DHT: %w", err)
+	}
+	d.kad = kad
+	d.AddPeers(seeds)
+	return d, nil
+}
+
+func (d *DHT) bootstrap() []peer.AddrInfo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]peer.AddrInfo, 0, len(d.seeds))
+	for _, p := range d.seeds {
+		out = append(out, addrInfo(p))
+	}
+	return out
+}
+
+// spend makes a peer wait that asks more than its budget.
+func (d *DHT) spend(ctx context.Context, s network.Stream, _ *pb.Message) {
+	p := s.Conn().RemotePeer()
+	d.mu.Lock()
+	if len(d.budgets) > maxBudgets {
+		clear(d.budgets)
+	}
+	l := d.budgets[p]
+	if l == nil {
+		l = rate.NewLimiter(dhtRate, dhtBurst)
+		d.budgets[p] = l
+	}
+	d.mu.Unlock()
+	if l.Allow() {
+		return
+	}
+	d.h.count.throttled.Add(1)
+	_ = l.Wait(ctx)
+}
+
+// maxBudgets bounds the budgets that are remembered; each peer has had its
+// admission checked, so they cannot be made up.
+const maxBudgets = 1 << 14
+
+// AddPeers tells the DHT of other heads. It calls them in the background.
+func (d *DHT) AddPeers(list []cluster.Peer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	var fresh []cluster.Peer
+	for _, p := range list {
+		if p.ID == d.h.ID() || len(p.Addrs) == 0 {
+			continue
+		}
+		if _, ok := d.seeds[peer.ID(p.ID)]; !ok && len(d.seeds) >= maxSeeds {
+			for old := range d.seeds { // any one
+				delete(d.seeds, old)
+				break
+			}
+		}
+		d.seeds[peer.ID(p.ID)] = p
+		fresh = append(fresh, p)
+	}
+	if len(fresh) > 0 {
+		d.wg.Go(func() { d.call(fresh) })
+	}
+}
+
+// call connects to the peers. kad-dht takes those that serve the DHT into its
+// table as soon as they have said so.
+func (d *DHT) call(list []cluster.Peer) {
+	var g errgroup.Group
+	g.SetLimit(dialsAtOnce)
+	for _, p := range list {
+		g.Go(func() error {
+			if _, err := d.h.dial(d.ctx, p); err != nil {
+				d.h.log.Debug("a head does not answer", "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+// TableSize is how many other heads the routing table holds.
+func (d *DHT) TableSize() int { return d.kad.RoutingTable().Size() }
+
+// Put stores the claim at the heads nearest to its key, and here. While the
+// routing table is empty it waits, until somebody is there or ctx ends; a head
+// that stays alone has stored the record all the same, and gets no error.
+// ErrOldRecord says that this node knows a higher one.
+func (d *DHT) Put(ctx context.Context, lead cluster.Signed, city cluster.City, shard uint) error {
+	key, value := HeadKey(d.validator.Trust.Network(), city, shard), cluster.Marshal(lead)
+	if err := d.validator.Validate(key, value); err != nil {
+		return fmt.Errorf("putting the head record of %s/%d: %w", city, shard, err)
+	}
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	tick := time.NewTicker(putRetry)
+	defer tick.Stop()
+	for {
+		err := d.kad.PutValue(ctx, key, value)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, kbucket.ErrLookupFailure):
+			// kad-dht's refusal to lower the local record has no error of its own.
+			if best, _, e := d.Find(ctx, city, shard); e == nil && d.validator.Trust.CompareLeads(best, lead) > 0 {
+				err = ErrOldRecord
+			}
+			return fmt.Errorf("putting the head record of %s/%d: %w", city, shard, err)
+		}
+		for d.TableSize() == 0 {
+			select {
+			case <-ctx.Done():
+				return nil // stored here: all that a lone head can do
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+// bound ends with ctx and with the DHT.
+func (d *DHT) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// find is a lookup that is under way.
+type find struct {
+	trust *cluster.Trust
+	news  chan struct{} // an answer came
+
+	mu      sync.Mutex
+	asked   bool // answers come from others now, not from the local store
+	best    cluster.Signed
+	answers int // all
+	others  int // those of other heads
+}
+
+func (f *find) add(s cluster.Signed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers++
+	if f.asked {
+		f.others++
+	}
+	if f.best.Empty() || f.trust.CompareLeads(s, f.best) > 0 {
+		f.best = s
+	}
+	select {
+	case f.news <- struct{}{}:
+	default:
+	}
+}
+
+func (f *find) read() (best cluster.Signed, answers, others int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.best, f.answers, f.others
+}
+
+// listening is the validator as kad-dht gets it. kad-dht reports only values
+// that beat the one before; the stop rule wants every answer, and each passes here.
+type listening struct{ d *DHT }
+
+func (l listening) Validate(key string, value []byte) error {
+	s, err := l.d.validator.decode(key, value)
+	if err != nil {
+		return err
+	}
+	l.d.mu.Lock()
+	f := l.d.running[key]
+	l.d.mu.Unlock()
+	if f != nil {
+		f.add(s)
+	}
+	return nil
+}
+
+func (l listening) Select(key string, values [][]byte) (int, error) {
+	return l.d.validator.Select(key, values)
+}
+
+type found struct {
+	lead    cluster.Signed
+	answers int
+}
+
+// Find looks up the head of a city. It returns the highest claim of two answers
+// from other heads, or of what came within 150 ms after the first answer, or of
+// all there are, and in how many answers it was highest; ErrNotFound after at
+// most 3 s. A claim found may be old: the head that it names may be dead, and
+// whoever is asked by it answers with the higher one that he knows.
+func (d *DHT) Find(ctx context.Context, city cluster.City, shard uint) (lead cluster.Signed, answers int, err error) {
+	key := HeadKey(d.validator.Trust.Network(), city, shard)
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return cluster.Signed{}, 0, ErrClosed
+	}
+	d.wg.Add(1)
+	d.mu.Unlock()
+	defer d.wg.Done()
+	// Callers that ask for the same city share one lookup.
+	done := d.finds.DoChan(key, func() (any, error) { return d.find(key) })
+	select {
+	case r := <-done:
+		if r.Err != nil {
+			return cluster.Signed{}, 0, fmt.Errorf("head of %s/%d: %w", city, shard, r.Err)
+		}
+		f := r.Val.(found)
+		return f.lead, f.answers, nil
+	case <-ctx.Done():
+		return cluster.Signed{}, 0, fmt.Errorf("head of %s/%d: %w", city, shard, ctx.Err())
+	}
+}
+
+func (d *DHT) find(key string) (found, error) {
+	ctx, cancel := context.WithTimeout(d.ctx, findTimeout)
+	defer cancel()
+	f := &find{trust: d.validator.Trust, news: make(chan struct{}, 1)}
+	d.mu.Lock()
+	d.running[key] = f
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.running, key)
+	}()
+
+	values, err := d.kad.SearchValue(ctx, key)
+	if err != nil && !errors.Is(err, routing.ErrNotFound) {
+		return found{}, err
+	}
+	f.mu.Lock()
+	f.asked = true // kad-dht looks into its own store before it returns
+	f.mu.Unlock()
+	var settle <-chan time.Time
+	for open := values != nil; open; {
+		select {
+		case _, open = <-values: // ends when all have answered
+		case <-f.news:
+			_, _, others := f.read()
+			if others >= findAnswers {
+				open = false
+			} else if settle == nil {
+				settle = time.After(findSettle)
+			}
+		case <-settle:
+			open = false
+		case <-ctx.Done():
+			open = false
+		}
+	}
+	best, answers, _ := f.read()
+	if best.Empty() {
+		return found{}, ErrNotFound
+	}
+	return found{lead: best, answers: answers}, nil
+}
+
+// Close leaves the DHT and returns when its goroutines have ended. The records
+// stay for the next StartDHT.
+func (d *DHT) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	d.h.p2p.RemoveStreamHandler(d.proto)
+	err := d.kad.Close()
+	d.wg.Wait()
+	return err
+}
