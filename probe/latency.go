@@ -1,9 +1,7 @@
 package probe
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net/netip"
 	"time"
 )
@@ -54,42 +52,3 @@ type LatencyRun struct {
 	Timestamps string
 	Err        *Error // nil: ran to its end
 }
-
-// RunLatency sends the granted packets to remote and gathers the answers.
-// It returns a run for as much as was measured, also when ctx ends (Err says
-// so); an error means that nothing could be sent at all.
-//
-// on, if not nil, is called once for every packet when its fate is known, from
-// one goroutine; it must not block, or sending slips.
-func RunLatency(ctx context.Context, s SessionInfo, sock Socket, remote netip.AddrPort, on func(Sample)) (*LatencyRun, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Reflector answers one session.
-type Reflector struct{}
-
-// NewReflector starts nothing. rnd makes the cookie's secret.
-func NewReflector(s SessionInfo, sock Socket, rnd io.Reader) *Reflector { return &Reflector{} }
-
-// Run answers until ctx ends.
-func (r *Reflector) Run(ctx context.Context) error { return errors.ErrUnsupported }
-
-// Statement says what was seen so far.
-func (r *Reflector) Statement() Statement { return Statement{} }
-
-// ListenUDP opens a socket on local; port 0 takes a free one.
-func ListenUDP(local netip.AddrPort) (Socket, error) { return nil, errors.ErrUnsupported }
-
-// Analyse makes figures of stamps.
-func Analyse(run *LatencyRun, peer *Statement) Latency { return Latency{} }
-
-// ReadClock asks the system about its clock.
-func ReadClock() ClockState { return ClockState{Source: "unknown"} }
-
-// ClockVerdict says whether one-way delays of run mean anything.
-func ClockVerdict(own, peer ClockState, run *LatencyRun) Clock { return Clock{} }
-
-// MinSize is the smallest packet between nodes.
-const MinSize = 172
-
-func packetSize(n, most int) int { return n }

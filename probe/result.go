@@ -28,13 +28,13 @@ const (
 
 // Codes are a closed set: what is not known is CodeInternal.
 const (
-	CodeRefused     = "refused"      // the far end said no
-	CodeUnreachable = "unreachable"  // nothing came back
-	CodeTimeout     = "timeout"      // it took too long
-	CodeCancelled   = "cancelled"    // the user or the program stopped it
-	CodePeerGone    = "peer-gone"    // the far end vanished midway
-	CodeBusy        = "busy"         // try later
-	CodeBadRequest  = "bad-request"  // parameters make no sense
+	CodeRefused     = "refused"     // the far end said no
+	CodeUnreachable = "unreachable" // nothing came back
+	CodeTimeout     = "timeout"     // it took too long
+	CodeCancelled   = "cancelled"   // the user or the program stopped it
+	CodePeerGone    = "peer-gone"   // the far end vanished midway
+	CodeBusy        = "busy"        // try later
+	CodeBadRequest  = "bad-request" // parameters make no sense
 	CodeNoSuchPlace = "no-such-place"
 	CodeNoCandidate = "no-candidate"
 	CodeNotAllowed  = "not-allowed" // a rule of the network or the host forbids it
