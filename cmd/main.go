@@ -55,6 +55,9 @@ const rootExample = `  peerprobe demo                                  # see all
   peerprobe join --rs 192.0.2.1:7400 --city wuhan # a node, until it is stopped
   peerprobe measure --to wuhan                    # from the node that runs here`
 
+// The help lists commands in the order of their use.
+func init() { cobra.EnableCommandSorting = false }
+
 func newRoot(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "peerprobe",
@@ -82,8 +85,16 @@ func newRoot(e *env) *cobra.Command {
 
 // commands are all commands in the order in which the help shows them.
 func commands(e *env) []*cobra.Command {
-	cobra.EnableCommandSorting = false
 	return []*cobra.Command{
+		measureCommand(e),
+		statusCommand(e),
+		nodesCommand(e),
+		clustersCommand(e),
+		resultsCommand(e),
+		demoCommand(e),
+		rsCommand(e),
+		joinCommand(e),
+		toolsCommand(e),
 		versionCommand(e),
 	}
 }

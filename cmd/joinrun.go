@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/peerprobe/peerprobe/node"
+	"github.com/spf13/cobra"
+)
+
+// joinOptions are the flags of `peerprobe join`.
+type joinOptions struct {
+	join    joinFlags
+	listen  []string
+	tags    []string
+	quic    bool
+	verbose int
+}
+
+func joinCommand(e *env) *cobra.Command {
+	var o joinOptions
+	c := &cobra.Command{
+		Use:   "join --rs ADDR",
+		Short: "Join a network and stay until stopped",
+		Long: "Join the network of a registry and stay until Ctrl-C: measure from here, answer\n" +
+			"measurements within this node's own limits, and lead the cluster of the city when\n" +
+			"that falls to this node. When it has joined it prints one line on stdout.",
+		Example: "  peerprobe join --rs 192.0.2.1:7400 --city wuhan --data ./w1\n" +
+			"  PEERPROBE_TOKEN=... peerprobe join --rs 192.0.2.1:7400",
+		GroupID: "run",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return e.joinAndStay(c.Context(), o) },
+	}
+	o.join.add(c, "directory of this node's key and tables (default "+node.DefaultDataDir("node")+")")
+	fl := c.Flags()
+	fl.StringArrayVar(&o.listen, "listen", nil, "multiaddr to listen on, several times if need be (default: every interface, TCP, a free port)")
+	fl.StringArrayVar(&o.tags, "tag", nil, "word by which this node can be found, several times if need be")
+	fl.BoolVar(&o.quic, "quic", false, "listen on QUIC too")
+	verboseFlag(c, &o.verbose)
+	return c
+}
+
+func verboseFlag(c *cobra.Command, v *int) {
+	c.Flags().CountVarP(v, "verbose", "v", "say on stderr what happens; twice: everything")
+}
+
+// logger writes to stderr: warnings, with -v what happens, with -vv everything.
+func (e *env) logger(verbose int) *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case verbose == 1:
+		level = slog.LevelInfo
+	case verbose > 1:
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+}
+
+// service is what runs until it is stopped: a node or a registry.
+type service interface {
+	Run(context.Context) error
+	Ready() <-chan struct{}
+}
+
+// stay runs s until ctx ends, and calls ready once when it is ready.
+func (e *env) stay(ctx context.Context, s service, ready func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	readyCh := s.Ready()
+	var failed error
+	for {
+		select {
+		case <-readyCh:
+			readyCh = nil
+			if failed = ready(); failed != nil {
+				cancel()
+			}
+		case <-ctx.Done():
+			if failed == nil {
+				fmt.Fprintln(e.err, "stopping; Ctrl-C once more ends it at once")
+			}
+			err := <-ended
+			if errors.Is(err, context.Canceled) {
+				err = nil
+			}
+			return errors.Join(failed, err)
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
+	cfg, err := o.join.config(e)
+	if err != nil {
+		return err
+	}
+	if len(o.listen) > 0 {
+		cfg.Listen = o.listen
+	}
+	cfg.Tags, cfg.QUIC, cfg.Log = o.tags, o.quic, e.logger(o.verbose)
+	n, err := node.New(cfg)
+	if err != nil {
+		return err
+	}
+	if cfg.Token == "" {
+		fmt.Fprintln(e.err, "no token given: the network is trusted at first contact and pinned in", cfg.Data)
+	}
+	return e.stay(ctx, n, func() error {
+		st, err := n.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("joined, but the node does not say as what: %w", err)
+		}
+		fmt.Fprintf(e.err, "network %s, registry %s, data %s\n", st.Network, st.Registry.Address, st.Data)
+		_, err = fmt.Fprintln(e.out, joinedLine(st))
+		return err
+	})
+}
+
+// joinedLine is the one line that says that a node has joined, as what, and whom it follows.
+func joinedLine(st node.Status) string {
+	line := fmt.Sprintf("joined %s as %s: %s in term %s", st.City, st.Role, st.Node, st.Term)
+	if st.Head != "" && st.Head != st.Node {
+		line += ", head " + st.Head
+	}
+	return line
+}

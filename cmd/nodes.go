@@ -1,0 +1,69 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/peerprobe/peerprobe/node"
+	"github.com/spf13/cobra"
+)
+
+func nodesCommand(e *env) *cobra.Command {
+	var data string
+	var out formatFlags
+	var long bool
+	c := &cobra.Command{
+		Use:     "nodes",
+		Short:   "List the nodes of the mesh, as their heads know them",
+		Example: "  peerprobe nodes\n  peerprobe nodes -o csv\n  peerprobe nodes -l            # whole peer ids",
+		GroupID: "use",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			f, err := out.value(c)
+			if err != nil {
+				return err
+			}
+			a, err := e.connect(data)
+			if err != nil {
+				return err
+			}
+			list, err := a.Nodes(c.Context())
+			if err != nil {
+				return fmt.Errorf("nodes: %w", err)
+			}
+			if f == formatJSON {
+				return writeJSON(e.out, notNil(list))
+			}
+			return nodesListing(long).writeRows(e.out, f, list)
+		},
+	}
+	dataFlag(c, &data)
+	out.add(c)
+	c.Flags().BoolVarP(&long, "long", "l", false, "whole peer ids in the table")
+	return c
+}
+
+// notNil makes an empty list print as [], never as null.
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func nodesListing(long bool) listing[node.NodeInfo] {
+	id := shortID
+	if long {
+		id = func(s string) string { return s }
+	}
+	return listing[node.NodeInfo]{
+		cols: []column{{name: "city"}, {name: "role"}, {name: "node"}, {name: "ip"}, {name: "silent", right: true}, {name: "tags"}},
+		row: func(n node.NodeInfo) []string {
+			return []string{n.City, n.Role, id(n.ID), n.IP, silence(n.SilentMs), strings.Join(n.Tags, ",")}
+		},
+		csv: []string{"id", "city", "role", "ip", "addrs", "tags", "silentMs"},
+		rec: func(n node.NodeInfo) []string {
+			return []string{n.ID, n.City, n.Role, n.IP, strings.Join(n.Addrs, " "), strings.Join(n.Tags, " "), num(&n.SilentMs)}
+		},
+	}
+}

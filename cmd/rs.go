@@ -1,0 +1,81 @@
+package cmd
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/peerprobe/peerprobe/node/registry"
+	"github.com/spf13/cobra"
+)
+
+// rsOptions are the flags of `peerprobe rs`.
+type rsOptions struct {
+	cfg     registry.Config
+	bind    string
+	verbose int
+}
+
+func rsCommand(e *env) *cobra.Command {
+	o := rsOptions{cfg: registry.DefaultConfig()}
+	c := &cobra.Command{
+		Use:   "rs",
+		Short: "Run a registry; prints the command to join",
+		Long: "Run a registry until Ctrl-C: it admits nodes, places them by address, appoints the\n" +
+			"first head of a city and collects results. Clusters do not need it to measure.\n" +
+			"When it is ready it prints one line on stdout: the command to join.",
+		Example: "  peerprobe rs --data ./rs\n" +
+			"  peerprobe rs --geo-map sites.txt --tokens --advertise rs.example.net",
+		GroupID: "run",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return e.registry(c, o) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&o.cfg.Data, "data", o.cfg.Data, "directory of the network's key and tables")
+	fl.StringVar(&o.cfg.Listen, "listen", o.cfg.Listen, "public HTTP address: /api/v1/join and /healthz, nothing else")
+	fl.StringVar(&o.cfg.Web, "web", o.cfg.Web, "HTTP address of nodes, clusters and results; keep it on loopback")
+	fl.StringArrayVar(&o.cfg.P2P, "p2p", o.cfg.P2P, "multiaddr for nodes, several times if need be")
+	fl.StringArrayVar(&o.cfg.Advertise, "advertise", nil, "host or multiaddr under which nodes reach it, several times if need be")
+	fl.StringVar(&o.cfg.GeoMap, "geo-map", "", "file with a prefix and a city a line, for example: 192.0.2.0/24 wuhan")
+	fl.StringVar(&o.cfg.TrustDeclared, "trust-declared", o.cfg.TrustDeclared, "believe a node's --city: never, fallback (where the map has nothing), always")
+	fl.BoolVar(&o.cfg.Tokens, "tokens", false, "admit only nodes with a token; prints one")
+	fl.IntVar(&o.cfg.Members, "members", o.cfg.Members, "nodes to expect: sizes limits of connections")
+	fl.StringVar(&o.bind, "bind", "", "source address of outgoing connections")
+	fl.BoolVar(&o.cfg.QUIC, "quic", false, "listen on QUIC too")
+	verboseFlag(c, &o.verbose)
+	_ = c.MarkFlagDirname("data")
+	_ = c.MarkFlagFilename("geo-map")
+	_ = c.RegisterFlagCompletionFunc("trust-declared", cobra.FixedCompletions(trustWords, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+var trustWords = []string{"never", "fallback", "always"}
+
+func (e *env) registry(c *cobra.Command, o rsOptions) error {
+	cfg := o.cfg
+	cfg.Log = e.logger(o.verbose)
+	if o.bind != "" {
+		ip, err := netip.ParseAddr(o.bind)
+		if err != nil {
+			return fmt.Errorf("--bind %q is not an IP address: write for example 192.0.2.7", o.bind)
+		}
+		cfg.Bind = ip
+	}
+	r, err := registry.New(cfg)
+	if err != nil {
+		return err
+	}
+	return e.stay(c.Context(), r, func() error {
+		info := r.Info()
+		fmt.Fprintf(e.err, "network %s\n", info.Network)
+		fmt.Fprintf(e.err, "registry %s\n", strings.Join(info.Multiaddrs, " "))
+		if info.Web != "" {
+			fmt.Fprintf(e.err, "nodes, clusters and results at %s\n", info.Web)
+		}
+		if info.TokenFile != "" {
+			fmt.Fprintf(e.err, "a token is needed to join: it is in %s\n", info.TokenFile)
+		}
+		_, err := fmt.Fprintln(e.out, info.JoinCommand)
+		return err
+	})
+}
