@@ -10,6 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/peerprobe/peerprobe/cluster"
 )
 
 // Files of a node's data directory.
@@ -71,4 +74,13 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("node key: %w", err)
 	}
 	return private, nil
+}
+
+// splitToken takes "<network>.<secret>" apart.
+func splitToken(token string) (cluster.Network, string, error) {
+	network, secret, ok := strings.Cut(strings.TrimSpace(token), ".")
+	if !ok || network == "" || secret == "" {
+		return "", "", errors.New("the token is not of the form <network>.<secret>: copy it again from where it was made")
+	}
+	return cluster.Network(network), secret, nil
 }

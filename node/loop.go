@@ -45,9 +45,9 @@ func newCore(m *cluster.Machine, hard *store.HardFile, log *slog.Logger) *core {
 	return c
 }
 
-// run is the loop. It returns when ctx ends, after farewell has been stepped (unless it is nil), or when
-// the hard state cannot be made durable: a node that cannot keep its word must stop.
-func (c *core) run(ctx context.Context, farewell cluster.Input) error {
+// run is the loop. It returns when ctx ends, or when the hard state cannot be made durable: a node that
+// cannot keep its word must stop.
+func (c *core) run(ctx context.Context) error {
 	defer close(c.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -55,14 +55,7 @@ func (c *core) run(ctx context.Context, farewell cluster.Input) error {
 		var out cluster.Output
 		select {
 		case <-ctx.Done():
-			if farewell == nil {
-				return nil
-			}
-			out, err := c.machine.Step(now(), farewell)
-			if err != nil {
-				return fmt.Errorf("leaving the cluster: %w", err)
-			}
-			return c.carryOut(out)
+			return nil
 		case in := <-c.inbox:
 			out = c.step(in)
 		case ask := <-c.asks:

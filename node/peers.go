@@ -15,7 +15,6 @@ const (
 	peerQueue    = 64                     // control messages that wait for one peer; beyond it the oldest goes, as on a lossy link
 	peerIdle     = 2 * time.Minute        // a stream nobody wrote to is closed; heartbeats and beacons come far more often
 	peerDial     = 2 * time.Second        // as Suspect + ProbeWait: an answer that comes later is no use
-	peerWrite    = 5 * time.Second        // a peer that does not read for so long is treated as gone
 	retryDropped = 500 * time.Millisecond // after a failed dial, messages to the peer are dropped for so long
 )
 
@@ -76,6 +75,32 @@ func (p *peers) drain(s *sender) {
 	}
 }
 
+// start lets messages flow until ctx ends.
+func (p *peers) start(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ctx = ctx
+}
+
+// flush waits until what is queued now has been written, or ctx ends.
+func (p *peers) flush(ctx context.Context) {
+	p.mu.Lock()
+	var waits []chan struct{}
+	for _, s := range p.byID {
+		if written := s.written(); written != nil {
+			waits = append(waits, written)
+		}
+	}
+	p.mu.Unlock()
+	for _, w := range waits {
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // forget removes an idle sender, unless a message came in the meantime.
 func (p *peers) forget(s *sender) bool {
 	p.mu.Lock()
@@ -98,7 +123,6 @@ func (p *peers) write(s *sender, stream *p2p.Stream, e cluster.Envelope) *p2p.St
 			}
 			fresh = true
 		}
-		stream.SetWriteDeadline(time.Now().Add(peerWrite))
 		err := stream.WriteFrame(frame)
 		if err == nil {
 			return stream
@@ -133,8 +157,22 @@ type sender struct {
 	wake      chan struct{} // holds at most one token
 	notBefore atomic.Int64  // unix ns: no new dial before this
 
-	mu    sync.Mutex
-	queue []cluster.Envelope
+	mu      sync.Mutex
+	queue   []cluster.Envelope
+	writing bool            // a popped message is on its way
+	idle    []chan struct{} // closed when nothing is queued or being written
+}
+
+// written returns a channel that is closed when everything queued has been written; nil: it has been.
+func (s *sender) written() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 && !s.writing {
+		return nil
+	}
+	ch := make(chan struct{})
+	s.idle = append(s.idle, ch)
+	return ch
 }
 
 func (s *sender) push(e cluster.Envelope) {
@@ -154,10 +192,16 @@ func (s *sender) pop() (cluster.Envelope, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
+		s.writing = false
+		for _, ch := range s.idle {
+			close(ch)
+		}
+		s.idle = nil
 		return cluster.Envelope{}, false
 	}
 	e := s.queue[0]
 	s.queue = s.queue[1:]
+	s.writing = true
 	return e, true
 }
 

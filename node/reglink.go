@@ -27,7 +27,8 @@ type registryLink struct {
 	log   *slog.Logger
 	calls chan cluster.Call
 	in    func(cluster.Input)
-	again func() *cluster.Request // a fresh Register request while this node has no head; nil: nothing to ask
+	again func() *cluster.Request     // a fresh Register request while this node has no head; nil: nothing to ask
+	admit func(*cluster.Answer) error // keeps the admission that a later registration brings
 
 	mu     sync.Mutex
 	status RegistryStatus
@@ -148,6 +149,11 @@ func (r *registryLink) answer(ctx context.Context, kind cluster.RegistryCall, re
 		r.log.Debug("registry not reached", "kind", kind, "err", err)
 	} else if answer.Error != nil {
 		r.log.Warn("registry refused", "kind", kind, "code", answer.Error.Code, "why", answer.Error.Message)
+	} else if kind == cluster.CallRegister {
+		if err := r.admit(answer); err != nil {
+			r.log.Error("registry's answer not taken", "err", err)
+			return
+		}
 	}
 	r.in(cluster.Answered{Kind: kind, Answer: answer, Err: err})
 }

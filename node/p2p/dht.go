@@ -16,7 +16,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
 	"github.com/peerprobe/peerprobe/cluster"
 )
@@ -55,7 +54,8 @@ type DHT struct {
 	kad       *dht.IpfsDHT
 	validator HeadValidator
 	proto     protocol.ID
-	finds     singleflight.Group
+
+	finds, introductions singleflight.Group
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -65,7 +65,6 @@ type DHT struct {
 	closed  bool
 	seeds   map[peer.ID]cluster.Peer // where to go when the table runs empty
 	running map[string]*find         // lookups by key
-	budgets map[peer.ID]*rate.Limiter
 }
 
 // maxSeeds bounds the seeds that are remembered; any one that lives is enough.
@@ -86,10 +85,10 @@ func (h *Host) StartDHT(ctx context.Context, seeds []cluster.Peer) (*DHT, error)
 	prefix := protocol.ID("/peerprobe/" + trust.Network())
 	d := &DHT{
 		h: h, validator: HeadValidator{Trust: trust}, proto: prefix + "/kad/1.0.0",
-		seeds: make(map[peer.ID]cluster.Peer), running: make(map[string]*find), budgets: make(map[peer.ID]*rate.Limiter),
+		seeds: make(map[peer.ID]cluster.Peer), running: make(map[string]*find),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	kad, err := dht.New(gatedHost{Host: h.p2p, h: h},
+	kad, err := dht.New(gatedHost{Host: h.p2p, d: d},
 		dht.Mode(dht.ModeServer),
 		dht.ProtocolPrefix(prefix),
 		dht.Datastore(h.records),
@@ -122,27 +121,24 @@ func (d *DHT) bootstrap() []peer.AddrInfo {
 
 // spend makes a peer wait that asks more than its budget.
 func (d *DHT) spend(ctx context.Context, s network.Stream, _ *pb.Message) {
-	p := s.Conn().RemotePeer()
-	d.mu.Lock()
-	if len(d.budgets) > maxBudgets {
-		clear(d.budgets)
-	}
-	l := d.budgets[p]
-	if l == nil {
-		l = rate.NewLimiter(dhtRate, dhtBurst)
-		d.budgets[p] = l
-	}
-	d.mu.Unlock()
-	if l.Allow() {
+	budget := d.h.peers.budget(s.Conn().RemotePeer(), string(d.proto))
+	if budget == nil || budget.Allow() {
 		return
 	}
 	d.h.count.throttled.Add(1)
-	_ = l.Wait(ctx)
+	_ = budget.Wait(ctx) // ends with the DHT, and then the stream does too
 }
 
-// maxBudgets bounds the budgets that are remembered; each peer has had its
-// admission checked, so they cannot be made up.
-const maxBudgets = 1 << 14
+// enter counts a goroutine in that Close waits for; false when closed.
+func (d *DHT) enter() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.wg.Add(1)
+	return true
+}
 
 // AddPeers tells the DHT of other heads. It calls them in the background.
 func (d *DHT) AddPeers(list []cluster.Peer) {
@@ -294,19 +290,11 @@ type found struct {
 
 // Find looks up the head of a city. It returns the highest claim of two answers
 // from other heads, or of what came within 150 ms after the first answer, or of
-// all there are, and in how many answers it was highest; ErrNotFound after at
-// most 3 s. A claim found may be old: the head that it names may be dead, and
+// all there are, and how many answers there were, this node's own record
+// included; ErrNotFound after at most 3 s. A claim found may be old: the head that it names may be dead, and
 // whoever is asked by it answers with the higher one that he knows.
 func (d *DHT) Find(ctx context.Context, city cluster.City, shard uint) (lead cluster.Signed, answers int, err error) {
 	key := HeadKey(d.validator.Trust.Network(), city, shard)
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return cluster.Signed{}, 0, ErrClosed
-	}
-	d.wg.Add(1)
-	d.mu.Unlock()
-	defer d.wg.Done()
 	// Callers that ask for the same city share one lookup.
 	done := d.finds.DoChan(key, func() (any, error) { return d.find(key) })
 	select {
@@ -322,6 +310,10 @@ func (d *DHT) Find(ctx context.Context, city cluster.City, shard uint) (lead clu
 }
 
 func (d *DHT) find(key string) (found, error) {
+	if !d.enter() {
+		return found{}, ErrClosed
+	}
+	defer d.wg.Done()
 	ctx, cancel := context.WithTimeout(d.ctx, findTimeout)
 	defer cancel()
 	f := &find{trust: d.validator.Trust, news: make(chan struct{}, 1)}

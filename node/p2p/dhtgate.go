@@ -47,7 +47,9 @@ func (h *Host) introduceOn(ctx context.Context, conn network.Conn) (Remote, erro
 		return Remote{}, fmt.Errorf("introduction of %s: %w", conn.RemotePeer(), err)
 	}
 	h.gate.remember(conn.RemotePeer(), a)
-	h.peers.setIntroduced(conn.RemotePeer(), conn.ID())
+	if !h.peers.setIntroduced(conn.RemotePeer(), conn.ID()) {
+		h.gate.forget(conn.RemotePeer()) // it has just disconnected
+	}
 	s.remote.Admission, s.remote.AdmissionRaw = a.admission, a.raw
 	return s.remote, nil
 }
@@ -67,40 +69,46 @@ func (h *Host) answerHello(_ context.Context, _ Remote, s *Stream) error {
 // connection before the first of them, and streams of others are reset.
 type gatedHost struct {
 	host.Host
-	h *Host
+	d *DHT
 }
 
 // dhtStreams is one peer's share of DHT streams: kad-dht keeps one open and
-// opens single ones when that fails.
-var dhtStreams = HandleOptions{PerPeer: DefaultPerPeer}
+// opens single ones when that fails. The message budget is spent in DHT.spend.
+var dhtStreams = HandleOptions{PerPeer: DefaultPerPeer, Rate: dhtRate, Burst: dhtBurst}
 
 func (g gatedHost) SetStreamHandler(id protocol.ID, inner network.StreamHandler) {
-	g.Host.SetStreamHandler(id, func(raw network.Stream) {
-		if !g.h.enter() {
-			_ = raw.Reset()
-			return
-		}
-		defer g.h.wg.Done()
-		from := raw.Conn().RemotePeer()
-		if !g.h.gate.knows(from) {
-			g.h.count.refused(ErrNotAdmitted)
-			_ = raw.ResetWithError(codeNotAdmitted)
-			return
-		}
-		slot, ok := g.h.peers.take(from, string(id), dhtStreams)
-		if !ok {
-			g.h.count.refused(ErrTooManyStreams)
-			_ = raw.ResetWithError(codeTooMany)
-			return
-		}
-		defer g.h.peers.release(from, slot)
-		g.h.count.accepted.Add(1)
-		inner(raw)
-	})
+	g.Host.SetStreamHandler(id, func(raw network.Stream) { g.d.serve(raw, inner) })
+}
+
+// serve lets kad-dht have the streams of admitted peers.
+func (d *DHT) serve(raw network.Stream, inner network.StreamHandler) {
+	from := raw.Conn().RemotePeer()
+	if !d.h.gate.knows(from) {
+		d.h.count.refused(ErrNotAdmitted)
+		_ = raw.ResetWithError(codeNotAdmitted)
+		return
+	}
+	slot, ok := d.h.peers.take(from, string(d.proto), dhtStreams)
+	if !ok {
+		d.h.count.refused(ErrTooManyStreams)
+		_ = raw.ResetWithError(codeTooMany)
+		return
+	}
+	defer d.h.peers.release(from, slot)
+	// kad-dht waits for a stream's next message for a minute, also when it is
+	// closed itself; Close resets what is registered here.
+	if !d.enter() {
+		_ = raw.Reset()
+		return
+	}
+	defer d.wg.Done()
+	defer context.AfterFunc(d.ctx, func() { _ = raw.Reset() })()
+	d.h.count.accepted.Add(1)
+	inner(raw)
 }
 
 func (g gatedHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
-	if err := g.introduced(ctx, p); err != nil {
+	if err := g.d.introduced(ctx, p); err != nil {
 		return nil, err
 	}
 	return g.Host.NewStream(ctx, p, ids...)
@@ -108,20 +116,20 @@ func (g gatedHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 
 // introduced makes sure that the peer has accepted our admission, and we its.
 // Several callers share one exchange, which does not end with the first of them.
-func (g gatedHost) introduced(ctx context.Context, p peer.ID) error {
-	if g.h.peers.introduced(p) && g.h.gate.knows(p) {
+func (d *DHT) introduced(ctx context.Context, p peer.ID) error {
+	if d.h.peers.introduced(p) && d.h.gate.knows(p) {
 		return nil
 	}
-	if !g.h.enter() {
-		return ErrClosed
-	}
-	done := g.h.introductions.DoChan(string(p), func() (any, error) {
-		ctx, cancel := context.WithTimeout(g.h.ctx, introduceTimeout)
+	done := d.introductions.DoChan(string(p), func() (any, error) {
+		if !d.enter() {
+			return nil, ErrClosed
+		}
+		defer d.wg.Done()
+		ctx, cancel := context.WithTimeout(d.ctx, introduceTimeout)
 		defer cancel()
-		_, err := g.h.Introduce(ctx, cluster.Peer{ID: cluster.ID(p)})
+		_, err := d.h.Introduce(ctx, cluster.Peer{ID: cluster.ID(p)})
 		return nil, err
 	})
-	defer g.h.wg.Done()
 	select {
 	case r := <-done:
 		return r.Err

@@ -87,7 +87,7 @@ func (h *Host) serve(raw network.Stream, proto string, opt HandleOptions, fn fun
 	h.count.accepted.Add(1)
 	if err := fn(ctx, s.remote, s); err != nil {
 		h.count.failed.Add(1)
-		s.resetWith(codeOf(err))
+		s.resetWith(codeRefused)
 		return err
 	}
 	return s.Close()
@@ -131,6 +131,9 @@ func (h *Host) Open(ctx context.Context, to cluster.Peer, proto string, maxFrame
 		if first, err = h.gate.hello(); err != nil {
 			return nil, fmt.Errorf("opening %s to %s: %w", proto, IDText(to.ID), err)
 		}
+	}
+	if maxFrame <= 0 {
+		maxFrame = DefaultMaxFrame
 	}
 	conn, err := h.dial(ctx, to)
 	if err != nil {

@@ -24,7 +24,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/peerprobe/peerprobe/cluster"
 )
@@ -49,9 +48,7 @@ type Host struct {
 
 	records ds.Batching // of the DHT; outlives it, for a head that comes back
 
-	introductions singleflight.Group
-
-	ctx    context.Context // of handlers and introductions
+	ctx    context.Context // of handlers
 	cancel context.CancelFunc
 	mu     sync.Mutex // guards closed, and wg.Add against wg.Wait
 	closed bool

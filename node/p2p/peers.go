@@ -106,13 +106,29 @@ func (ps *peers) release(p peer.ID, s *slot) {
 	ps.tidy(p, ps.of(p))
 }
 
-// setIntroduced notes that the peer accepted our admission on the connection.
-func (ps *peers) setIntroduced(p peer.ID, conn string) {
+// setIntroduced notes that the peer accepted our admission on the connection;
+// false if the peer has no connection any more.
+func (ps *peers) setIntroduced(p peer.ID, conn string) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if st := ps.state[p]; st != nil && st.conns[conn] != nil {
-		st.conns[conn].introduced = true
+	st := ps.state[p]
+	if st == nil {
+		return false
 	}
+	if c := st.conns[conn]; c != nil {
+		c.introduced = true
+	}
+	return len(st.conns) > 0
+}
+
+// budget is the peer's message budget on the protocol; nil: none.
+func (ps *peers) budget(p peer.ID, proto string) *rate.Limiter {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if st := ps.state[p]; st != nil && st.slots[proto] != nil {
+		return st.slots[proto].budget
+	}
+	return nil
 }
 
 // introduced says whether a living connection exists on which the peer

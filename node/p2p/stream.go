@@ -53,14 +53,14 @@ type Stream struct {
 
 func newStream(ctx context.Context, raw network.Stream, rw io.ReadWriter, max int, idle time.Duration, count *counters) *Stream {
 	c := raw.Conn()
-	_, relay := c.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT)
+	_, noRelay := c.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT)
 	return &Stream{
 		raw: raw, rw: rw, max: max, idle: idle, ctx: ctx, count: count,
 		frames: msgio.NewVarintReaderSize(rw, max),
 		remote: Remote{
 			ID:   cluster.ID(c.RemotePeer()),
 			Addr: addrPort(c.RemoteMultiaddr()), Local: addrPort(c.LocalMultiaddr()),
-			Direct: relay != nil && !c.Stat().Limited,
+			Direct: noRelay != nil && !c.Stat().Limited,
 		},
 	}
 }

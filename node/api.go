@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// The local API, version 1: HTTP on the control socket. Who may open the socket is the user that runs the
+// node: the file mode says so.
+//
+//	GET    /v1/status             Status
+//	GET    /v1/nodes              [NodeInfo]
+//	GET    /v1/clusters           [ClusterInfo]
+//	GET    /v1/results?...        ResultPage (from, to, limit, after)
+//	POST   /v1/measurements/{id}  Request -> lines of JSON: Progress ..., then {"done": Measurement} or {"error": apiError}
+//	DELETE /v1/measurements/{id}  stop it: what was measured still comes as "done"
+
+const (
+	maxAPIRequest = 64 << 10        // bytes of a request's body
+	apiHeaderWait = 5 * time.Second // a local client that sends no header for so long is stuck
+	apiShutdown   = 2 * time.Second // running requests may finish when the node leaves
+)
+
+// apiError is an error on the local API. Codes name this package's sentinels.
+type apiError struct {
+	Code    string       `json:"code"`
+	Message string       `json:"message"`
+	Place   string       `json:"place,omitempty"`
+	Alive   []string     `json:"alive,omitempty"`
+	Partial *Measurement `json:"partial,omitempty"` // the way that was taken until it failed
+}
+
+// apiLine is one line of a running measurement.
+type apiLine struct {
+	*Progress
+	Done  *Measurement `json:"done,omitempty"`
+	Error *apiError    `json:"error,omitempty"`
+}
+
+// apiCodes maps sentinels to codes and back.
+var apiCodes = []struct {
+	code   string
+	err    error
+	status int
+}{
+	{"no-such-place", ErrNoSuchPlace, http.StatusNotFound},
+	{"no-candidate", ErrNoCandidate, http.StatusBadGateway},
+	{"no-head", ErrNoHead, http.StatusBadGateway},
+	{"busy", ErrBusy, http.StatusTooManyRequests},
+	{"bad-request", ErrBadRequest, http.StatusBadRequest},
+	{"not-running", ErrNotRunning, http.StatusServiceUnavailable},
+}
+
+func toAPIError(err error) (*apiError, int) {
+	out := &apiError{Code: "internal", Message: err.Error()}
+	status := http.StatusInternalServerError
+	for _, c := range apiCodes {
+		if errors.Is(err, c.err) {
+			out.Code, status = c.code, c.status
+			break
+		}
+	}
+	var place *PlaceError
+	if errors.As(err, &place) {
+		out.Place, out.Alive = place.Place, place.Alive
+	}
+	return out, status
+}
+
+// remoteError is an error that came over the local API: it reads as it was said, and errors.Is finds the
+// sentinel.
+type remoteError struct {
+	text string
+	is   error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.is }
+
+func (e *apiError) err() error {
+	if e.Code == "no-such-place" && e.Place != "" {
+		return &PlaceError{Place: e.Place, Alive: e.Alive}
+	}
+	for _, c := range apiCodes {
+		if c.code == e.Code {
+			return &remoteError{text: e.Message, is: c.err}
+		}
+	}
+	return errors.New(e.Message)
+}
+
+// controlServer serves the local API of one peer.
+type controlServer struct {
+	api API
+	mu  sync.Mutex
+	run map[string]context.CancelFunc // measurements under way, by id
+}
+
+// openControl binds the socket, unless the configuration says that there is none.
+func (p *peer) openControl() (net.Listener, func(), error) {
+	if p.cfg.NoControl {
+		return nil, func() {}, nil
+	}
+	return listenControl(p.cfg.Data)
+}
+
+// serveControl answers until ctx ends.
+func (p *peer) serveControl(ctx context.Context, ln net.Listener) error {
+	c := &controlServer{api: local{p}, run: map[string]context.CancelFunc{}}
+	server := &http.Server{Handler: c.routes(), ReadHeaderTimeout: apiHeaderWait,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ln) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("local API: %w", err)
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdown)
+	defer cancel()
+	err := server.Shutdown(bound)
+	if err != nil {
+		server.Close()
+	}
+	<-done
+	return nil
+}
+
+func (c *controlServer) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (Status, error) { return c.api.Status(r.Context()) }))
+	mux.HandleFunc("GET /v1/nodes", answer(func(r *http.Request) ([]NodeInfo, error) { return c.api.Nodes(r.Context()) }))
+	mux.HandleFunc("GET /v1/clusters", answer(func(r *http.Request) ([]ClusterInfo, error) { return c.api.Clusters(r.Context()) }))
+	mux.HandleFunc("GET /v1/results", answer(func(r *http.Request) (ResultPage, error) {
+		q, err := parseResultQuery(r.URL.Query())
+		if err != nil {
+			return ResultPage{}, err
+		}
+		return c.api.Results(r.Context(), q)
+	}))
+	mux.HandleFunc("POST /v1/measurements/{id}", c.measure)
+	mux.HandleFunc("DELETE /v1/measurements/{id}", c.cancel)
+	return mux
+}
+
+// answer is a handler that sends what f returns.
+func answer[T any](f func(*http.Request) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			e, status := toAPIError(err)
+			w.WriteHeader(status)
+			json.NewEncoder(w).Encode(apiLine{Error: e})
+			return
+		}
+		json.NewEncoder(w).Encode(v)
+	}
+}
+
+// measure runs one measurement and sends what happens as it happens.
+func (c *controlServer) measure(w http.ResponseWriter, r *http.Request) {
+	var req Request
+	body := http.MaxBytesReader(w, r.Body, maxAPIRequest)
+	enc := json.NewEncoder(w)
+	flush := http.NewResponseController(w)
+	if err := json.NewDecoder(body).Decode(&req); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		enc.Encode(apiLine{Error: &apiError{Code: "bad-request", Message: "request is not JSON as expected: " + err.Error()}})
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	id := r.PathValue("id")
+	c.mu.Lock()
+	c.run[id] = cancel
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.run, id)
+		c.mu.Unlock()
+	}()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	req.OnProgress = func(p Progress) {
+		enc.Encode(apiLine{Progress: &p})
+		flush.Flush()
+	}
+	m, err := c.api.Measure(ctx, req)
+	if err != nil {
+		e, _ := toAPIError(err)
+		e.Partial = m
+		enc.Encode(apiLine{Error: e})
+		return
+	}
+	enc.Encode(apiLine{Done: m})
+}
+
+func (c *controlServer) cancel(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	cancel := c.run[r.PathValue("id")]
+	c.mu.Unlock()
+	if cancel == nil {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	cancel()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// local is a peer as the API sees it.
+type local struct{ *peer }
+
+func (l local) Measure(ctx context.Context, req Request) (*Measurement, error) {
+	return l.roles.measure.Measure(ctx, req)
+}
+func (l local) Status(context.Context) (Status, error)        { return l.status(), nil }
+func (l local) Nodes(ctx context.Context) ([]NodeInfo, error) { return l.roles.view.Nodes(ctx) }
+func (l local) Clusters(ctx context.Context) ([]ClusterInfo, error) {
+	return l.roles.view.Clusters(ctx)
+}
+func (l local) Results(_ context.Context, q ResultQuery) (ResultPage, error) { return l.results(q) }

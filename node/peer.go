@@ -1,0 +1,337 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+	"github.com/peerprobe/peerprobe/store"
+	"golang.org/x/sync/semaphore"
+)
+
+// Keys of the meta table.
+const (
+	metaNetwork   = "network"   // the network's public key, pinned at first contact
+	metaJoin      = "join"      // the signed join document, as last seen
+	metaAdmission = "admission" // own admission
+	metaFirstSeen = "firstSeen" // unix ms, as the registry said
+)
+
+// identity is who this node is, in which network.
+type identity struct {
+	key     ed25519.PrivateKey
+	network ed25519.PublicKey
+	trust   *cluster.Trust
+	own     *atomic.Pointer[cluster.Signed] // own admission
+}
+
+func (i identity) admission() cluster.Signed {
+	if s := i.own.Load(); s != nil {
+		return *s
+	}
+	return cluster.Signed{}
+}
+
+// sign makes a signed object of v under this node's key.
+func (i identity) sign(domain string, v any) cluster.Signed {
+	return cluster.Sign(domain, v, cluster.SignerOf(i.key))
+}
+
+// peer is what runs: the files, the host, the loop and the roles around it.
+type peer struct {
+	cfg        Config
+	id         identity
+	host       *p2p.Host
+	files      files
+	core       *core
+	reg        *registryLink
+	peers      *peers
+	roles      roles
+	started    time.Time
+	registered atomic.Bool     // the registry has answered in this run
+	answer     *cluster.Answer // of the first registration; nil when the registry was away
+	events     chan cluster.Event
+	loss       counters // of what was dropped or refused, by reason
+}
+
+type files struct {
+	db   *store.DB
+	hard *store.HardFile
+}
+
+// roles are what a node does beside taking part in the election.
+type roles struct {
+	dht     *dhtRole
+	find    *finder
+	view    *viewer
+	measure *measurer
+	respond *responder
+	deliver *delivery
+}
+
+// open takes the data directory and the host's sockets.
+func (n *Node) open(context.Context) (p *peer, err error) {
+	p = &peer{cfg: n.cfg, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+			p = nil
+		}
+	}()
+	key, err := loadKey(n.cfg.Data)
+	if err != nil {
+		return p, err
+	}
+	p.id = identity{key: key, own: new(atomic.Pointer[cluster.Signed])}
+	if p.files.db, err = store.Open(filepath.Join(n.cfg.Data, mainFile)); err != nil {
+		return p, err
+	}
+	if p.files.hard, err = store.OpenHard(filepath.Join(n.cfg.Data, hardFile)); err != nil {
+		return p, err
+	}
+	p.host, err = p2p.New(p2p.Config{Key: key, Listen: n.cfg.Listen, QUIC: n.cfg.QUIC,
+		Members: n.cfg.Members, Bind: n.cfg.Bind, Log: n.cfg.Log})
+	return p, err
+}
+
+// close gives back what open took. Each step is bounded by the layer below.
+func (p *peer) close() error {
+	var errs []error
+	if p.host != nil {
+		errs = append(errs, p.host.Close())
+	}
+	if p.files.hard != nil {
+		errs = append(errs, p.files.hard.Close())
+	}
+	if p.files.db != nil {
+		errs = append(errs, p.files.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// join makes contact with the registry, pins the network, registers, and builds the machine. A node that
+// has been a member before goes on without the registry.
+func (p *peer) join(ctx context.Context) error {
+	doc, err := p.contact(ctx)
+	if err != nil {
+		return err
+	}
+	p.id.network = doc.Key
+	p.id.trust = cluster.NewTrust(doc.Key)
+	p.host.SetTrust(p.id.trust)
+	p.reg = &registryLink{host: p.host, peers: doc.Registries, log: p.cfg.Log,
+		calls: make(chan cluster.Call, callQueue), status: RegistryStatus{Address: p.cfg.RS, ID: p2p.IDText(doc.Registries[0].ID)}}
+	hard, err := p.files.hard.Load()
+	if err != nil {
+		return err
+	}
+	if err := p.register(ctx, hard); err != nil {
+		return err
+	}
+	p.host.SetAdmission(p.id.admission())
+	return p.assemble(hard)
+}
+
+// contact fetches the join document, or takes the one that was seen last when the registry is away.
+func (p *peer) contact(ctx context.Context) (p2p.JoinDoc, error) {
+	pinned, err := p.files.db.Meta(metaNetwork)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return p2p.JoinDoc{}, err
+	}
+	doc, signed, err := p2p.FetchJoin(ctx, p.host, p.cfg.RS)
+	if err != nil {
+		saved, known := p.savedJoin(pinned)
+		if !known {
+			return doc, fmt.Errorf("registry %s: %w", p.cfg.RS, err)
+		}
+		p.cfg.Log.Warn("registry away: going on as the member that this node was", "registry", p.cfg.RS, "err", err)
+		return saved, nil
+	}
+	if err := p.checkNetwork(doc, pinned); err != nil {
+		return doc, err
+	}
+	return doc, errors.Join(
+		p.files.db.SetMeta(metaNetwork, doc.Key),
+		p.files.db.SetMeta(metaJoin, cluster.Marshal(signed)))
+}
+
+// checkNetwork refuses another network than the one that is pinned, or that the token names.
+func (p *peer) checkNetwork(doc p2p.JoinDoc, pinned []byte) error {
+	if len(pinned) > 0 {
+		if was := cluster.NetworkName(pinned); was != doc.Network {
+			return fmt.Errorf("registry %s serves network %s, but this data directory (%s) belongs to network %s: "+
+				"ask the right registry, or pass another --data", p.cfg.RS, doc.Network, p.cfg.Data, was)
+		}
+		return nil
+	}
+	if p.cfg.Token == "" {
+		if doc.TokenNeeded {
+			return fmt.Errorf("registry %s admits only with a token: pass --token-file, or set PEERPROBE_TOKEN", p.cfg.RS)
+		}
+		p.cfg.Log.Warn("first contact without a token: this network is trusted from now on", "network", doc.Network, "registry", p.cfg.RS)
+		return nil
+	}
+	if network, _, err := splitToken(p.cfg.Token); err != nil {
+		return err
+	} else if network != doc.Network {
+		return fmt.Errorf("the token is for network %s, but registry %s serves network %s", network, p.cfg.RS, doc.Network)
+	}
+	return nil
+}
+
+// savedJoin is the join document of an earlier run.
+func (p *peer) savedJoin(pinned []byte) (doc p2p.JoinDoc, ok bool) {
+	raw, err := p.files.db.Meta(metaJoin)
+	if err != nil || len(pinned) == 0 {
+		return doc, false
+	}
+	if _, err := p.files.db.Meta(metaAdmission); err != nil {
+		return doc, false
+	}
+	var signed cluster.Signed
+	if cluster.Unmarshal(raw, &signed) != nil || signed.Verify(cluster.DomainJoin, pinned) != nil {
+		return doc, false
+	}
+	err = cluster.Unmarshal(signed.Payload, &doc)
+	return doc, err == nil && len(doc.Registries) > 0
+}
+
+// registerRequest is what this node asks of the registry.
+func (p *peer) registerRequest(hard cluster.HardState) *cluster.Request {
+	return &cluster.Request{
+		Version: cluster.Version, Kind: cluster.CallRegister,
+		Self: cluster.Peer{ID: p.host.ID(), Addrs: p.host.Addrs()},
+		City: cluster.City(p.cfg.City), Tags: p.cfg.Tags, Transient: p.cfg.Transient, Token: p.cfg.Token,
+		Admission: p.id.admission(), Cert: hard.Cert, Lead: hard.High,
+	}
+}
+
+// register asks for admission. Without an answer, an admission of an earlier run will do.
+func (p *peer) register(ctx context.Context, hard cluster.HardState) error {
+	raw, err := p.files.db.Meta(metaAdmission)
+	if err == nil {
+		var own cluster.Signed
+		if err := cluster.Unmarshal(raw, &own); err != nil {
+			return fmt.Errorf("stored admission: %w", err)
+		}
+		p.id.own.Store(&own)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	answer, err := p.reg.do(ctx, p.registerRequest(hard))
+	if err != nil {
+		if p.id.own.Load() == nil {
+			return fmt.Errorf("registry %s: %w", p.cfg.RS, err)
+		}
+		return nil
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("registry %s refused this node: %w", p.cfg.RS, answer.Error)
+	}
+	p.answer = answer
+	return p.admit(answer)
+}
+
+// admit checks and keeps an admission.
+func (p *peer) admit(answer *cluster.Answer) error {
+	admission, err := p.id.trust.Admission(answer.Admission)
+	if err != nil {
+		return fmt.Errorf("registry %s sent no valid admission: %w", p.cfg.RS, err)
+	}
+	if admission.ID != p.host.ID() {
+		return fmt.Errorf("registry %s sent the admission of another node", p.cfg.RS)
+	}
+	p.id.own.Store(&answer.Admission)
+	return errors.Join(
+		p.files.db.SetMeta(metaAdmission, cluster.Marshal(answer.Admission)),
+		p.files.db.SetMeta(metaFirstSeen, cluster.Marshal(answer.FirstSeen)))
+}
+
+// row is this node as its head should know it.
+func (p *peer) row(boot uint64) (cluster.Row, *cluster.Admission, error) {
+	admission, err := p.id.trust.Admission(p.id.admission())
+	if err != nil {
+		return cluster.Row{}, nil, fmt.Errorf("own admission: %w", err)
+	}
+	var firstSeen int64
+	if raw, err := p.files.db.Meta(metaFirstSeen); err == nil {
+		if err := cluster.Unmarshal(raw, &firstSeen); err != nil {
+			return cluster.Row{}, nil, fmt.Errorf("stored first-seen time: %w", err)
+		}
+	}
+	age := time.Since(time.UnixMilli(firstSeen))
+	return cluster.Row{
+		ID: p.host.ID(), Addrs: p.host.Addrs(), FirstSeen: firstSeen, Boot: boot, Admission: p.id.admission(),
+		Priority: cluster.Priority{Reachable: true, Stability: cluster.StabilityBucket(age)},
+	}, admission, nil
+}
+
+// assemble builds the machine and the roles. The boot number is durable before anybody hears it.
+func (p *peer) assemble(hard cluster.HardState) error {
+	hard.Boot = max(hard.Boot+1, uint64(time.Now().UnixMilli()))
+	if err := p.files.hard.Save(hard); err != nil {
+		return err
+	}
+	row, admission, err := p.row(hard.Boot)
+	if err != nil {
+		return err
+	}
+	machine, err := cluster.New(cluster.Config{Network: p.id.network, City: admission.City, Registry: p.reg.peers[0].ID,
+		MaxMembers: max(p.cfg.Members, cluster.DefaultMaxMembers)}, row, hard, cluster.SignerOf(p.id.key), newRand())
+	if err != nil {
+		return err
+	}
+	p.core = newCore(machine, p.files.hard, p.cfg.Log)
+	p.peers = newPeers(p.host, p.cfg.Log)
+	p.core.send, p.core.call, p.core.event = p.peers.send, p.reg.call, p.event
+	p.events = make(chan cluster.Event, eventQueue)
+	p.buildRoles()
+	p.reg.admit = func(a *cluster.Answer) error {
+		if err := p.admit(a); err != nil {
+			return err
+		}
+		p.host.SetAdmission(p.id.admission())
+		p.registered.Store(true)
+		return nil
+	}
+	p.registered.Store(p.answer != nil)
+	p.reg.again = p.registerAgain
+	return nil
+}
+
+func (p *peer) buildRoles() {
+	var seq atomic.Uint64
+	r := &p.roles
+	db, log := p.files.db, p.cfg.Log
+	r.dht = newDHTRole(p.host, p.id.trust, p.reg.peers, log)
+	r.find = newFinder(p.core, p.host, r.dht)
+	r.view = &viewer{core: p.core, host: p.host, find: r.find, trust: p.id.trust}
+	r.respond = &responder{core: p.core, host: p.host, db: db, limits: p.cfg.Limits, bind: p.cfg.Bind,
+		sign: p.id.sign, trust: p.id.trust, log: log}
+	r.deliver = &delivery{core: p.core, host: p.host, db: db, registry: p.reg.peers, sign: p.id.sign, log: log,
+		uplink: make(chan shipment), kick: make(chan struct{}, 1)}
+	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }
+	r.measure = &measurer{core: p.core, host: p.host, db: db, find: r.find, id: p.id,
+		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting),
+		seq: func() uint64 { return seq.Add(1) }, spool: r.deliver.wake,
+		sessionStarter: sessionStarter{trust: p.id.trust, bind: p.cfg.Bind, sign: p.id.sign}}
+}
+
+// registerAgain is a request to register while this node has no head, or has never been answered.
+func (p *peer) registerAgain() *cluster.Request {
+	st := p.core.status.Load()
+	if st.Role != cluster.RoleOrphan && p.registered.Load() {
+		return nil
+	}
+	hard := cluster.HardState{High: st.HighRaw}
+	if st.High != nil {
+		hard.Cert = st.High.Certificate
+	}
+	return p.registerRequest(hard)
+}

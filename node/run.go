@@ -1,0 +1,232 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+	"github.com/peerprobe/peerprobe/store"
+	"golang.org/x/sync/errgroup"
+)
+
+// Bounds of leaving, step by step.
+const (
+	leaveDeliver  = 2 * time.Second         // what is spooled goes to the registry, if it is there
+	leaveHandOver = 1500 * time.Millisecond // as election.md: without a successor by then, there is none
+	leaveFlush    = 500 * time.Millisecond  // the last control messages
+)
+
+// eventQueue is how many events wait to be logged and audited; a take-over in a city of ten thousand
+// evicts nobody at once, so a burst is one page of joins.
+const eventQueue = 4096
+
+// run starts everything, waits, and joins everything. ctx asks it to leave; run is cut by Kill.
+func (p *peer) run(ctx, run context.Context, ready chan struct{}) error {
+	ctl, closeControl, err := p.openControl()
+	if err != nil {
+		return err
+	}
+	defer closeControl()
+	live, stop := context.WithCancel(run)
+	defer stop()
+	g, live := errgroup.WithContext(live)
+	p.peers.start(live)
+	g.Go(func() error { return p.core.run(live) })
+	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow} {
+		g.Go(func() error { f(live); return nil })
+	}
+	if ctl != nil {
+		g.Go(func() error { return p.serveControl(live, ctl) })
+	}
+	p.handle(live)
+	if p.answer != nil {
+		p.core.put(live, cluster.Answered{Kind: cluster.CallRegister, Answer: p.answer})
+	}
+	g.Go(func() error { p.announceReady(live, ready); return nil })
+
+	select {
+	case <-ctx.Done():
+		p.leave(live)
+	case <-live.Done(): // killed, or something failed
+	}
+	stop()
+	err = g.Wait()
+	p.peers.wg.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// handle installs the protocols that every node serves.
+func (p *peer) handle(ctx context.Context) {
+	p.host.Notify(
+		func(id cluster.ID) { p.core.put(ctx, cluster.Connected{Peer: id}) },
+		func(id cluster.ID) { p.core.put(ctx, cluster.Disconnected{Peer: id}) })
+	p.host.Handle(p2p.ProtoMember, p2p.HandleOptions{Idle: p2p.NoIdle, MaxFrame: cluster.MaxMessage,
+		Rate: p2p.ControlRate, Burst: p2p.ControlBurst}, p.member)
+	p.host.Handle(p2p.ProtoTask, p2p.HandleOptions{MaxFrame: maxTaskFrame}, p.roles.find.serve)
+	p.host.Handle(p2p.ProtoSession, p2p.HandleOptions{MaxFrame: maxSessionFrame}, p.roles.respond.serve)
+	p.host.Handle(p2p.ProtoResults, p2p.HandleOptions{MaxFrame: p2p.MaxResults}, p.roles.deliver.serve)
+}
+
+// member reads control messages of one peer into the loop.
+func (p *peer) member(ctx context.Context, r p2p.Remote, s *p2p.Stream) error {
+	for {
+		frame, err := s.ReadFrame()
+		if err != nil {
+			return err
+		}
+		msg, err := cluster.DecodeMessage(frame)
+		if err != nil {
+			p.loss.add("malformed control message")
+			return fmt.Errorf("from %s: %w", p2p.IDText(r.ID), err)
+		}
+		p.core.put(ctx, cluster.Received{From: r.ID, Message: msg})
+	}
+}
+
+// announceReady closes ready once this node leads or follows somebody.
+func (p *peer) announceReady(ctx context.Context, ready chan struct{}) {
+	for {
+		changed := p.core.turn.wait()
+		if st := p.core.status.Load(); st.Role != cluster.RoleOrphan && st.High != nil {
+			close(ready)
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leave goes in good order: deliver, hand over, say goodbye. Each step is bounded.
+func (p *peer) leave(ctx context.Context) {
+	p.host.Unhandle(p2p.ProtoSession)
+	p.host.Unhandle(p2p.ProtoTask)
+	deliver, cancel := context.WithTimeout(ctx, leaveDeliver)
+	for more := true; more; {
+		more, _ = p.roles.deliver.once(deliver) // what stays is in the spool
+	}
+	cancel()
+	st := p.core.status.Load()
+	p.core.put(ctx, cluster.Stopping{})
+	if st.Leading && st.Members > 1 {
+		handOver, cancel := context.WithTimeout(ctx, leaveHandOver)
+		p.waitStatus(handOver, func(st *cluster.Status) bool { return !st.Leading })
+		cancel()
+	}
+	p.core.ask(ctx, func(*cluster.Machine, cluster.Instant) {}) // the farewell has been stepped
+	flush, cancel := context.WithTimeout(ctx, leaveFlush)
+	defer cancel()
+	p.peers.flush(flush)
+}
+
+// waitStatus waits until the status is as wanted; false when ctx ended first.
+func (p *peer) waitStatus(ctx context.Context, want func(*cluster.Status) bool) bool {
+	for {
+		changed := p.core.turn.wait()
+		if want(p.core.status.Load()) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// event hands a machine's event on. It runs on the loop and does not block: what changes roles is done at
+// once, the rest is queued.
+func (p *peer) event(e cluster.Event) {
+	switch e := e.(type) {
+	case cluster.LeadChanged:
+		lead := cluster.Signed{}
+		if e.Self {
+			lead = e.Raw
+		}
+		p.roles.dht.set(lead)
+		p.roles.deliver.wake()
+	case cluster.SteppedDown:
+		p.roles.dht.set(cluster.Signed{})
+	}
+	select {
+	case p.events <- e:
+	default:
+		p.loss.add("event not logged: too many at once")
+	}
+}
+
+// runEvents logs and audits.
+func (p *peer) runEvents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-p.events:
+			p.report(e)
+		}
+	}
+}
+
+func (p *peer) report(e cluster.Event) {
+	log := p.cfg.Log
+	switch e := e.(type) {
+	case cluster.LeadChanged:
+		log.Info("head changed", "term", e.Term.String(), "head", p2p.IDText(e.New.Head), "self", e.Self, "reason", e.Reason)
+		p.audit("head", p2p.IDText(e.New.Head), e.Term.String()+" "+e.Reason)
+	case cluster.SteppedDown:
+		log.Info("stepped down", "term", e.Term.String(), "reason", e.Reason)
+		p.audit("stepped-down", "", e.Term.String()+" "+e.Reason)
+	case cluster.MemberJoined:
+		log.Info("member joined", "node", p2p.IDText(e.Row.ID))
+	case cluster.MemberEvicted:
+		log.Info("member evicted", "node", p2p.IDText(e.ID), "silent", e.Silence)
+		p.host.ClosePeer(e.ID) // a dead connection would be handed out again otherwise
+	case cluster.HeadLearned:
+		log.Debug("head learned", "city", e.City)
+		p.roles.dht.met(e.Lead)
+	case cluster.BarredChanged:
+		p.host.SetBarred(e.Barred.IDs)
+	case cluster.Alarm:
+		log.Error("alarm", "text", e.Text)
+		p.audit("alarm", "", e.Text)
+	}
+}
+
+// audit keeps what happened; losing it is said, and stops nothing.
+func (p *peer) audit(action, object, answer string) {
+	err := p.files.db.Audit(store.AuditEntry{At: time.Now(), Actor: p2p.IDText(p.host.ID()), Action: action, Object: object, Answer: answer})
+	if err != nil {
+		p.cfg.Log.Warn("not audited", "action", action, "err", err)
+	}
+}
+
+// rowPeriod is how often a node looks whether its addresses, load or stability changed.
+const rowPeriod = 10 * time.Second
+
+// keepRow tells the machine when this node's row has changed.
+func (p *peer) keepRow(ctx context.Context) {
+	tick := time.NewTicker(rowPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		row, _, err := p.row(p.core.status.Load().Boot)
+		if err != nil {
+			p.cfg.Log.Error("own row", "err", err)
+			continue
+		}
+		row.Load = uint32(p.roles.respond.serving.Load())
+		p.core.put(ctx, cluster.SelfChanged{Row: row})
+	}
+}
