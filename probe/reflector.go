@@ -35,7 +35,8 @@ type Reflector struct {
 	sock   Socket
 	cookie *cookieMaker
 	seal   *sealer
-	clock  ClockState
+	est    uint16 // RFC 4656 error estimate of the own clock
+	now    func() time.Time
 
 	mu      sync.Mutex // over what follows; never held across I/O
 	st      Statement
@@ -43,8 +44,7 @@ type Reflector struct {
 	fixed   netip.AddrPort
 	cookies int // cookie replies sent
 	digest  *stampDigest
-	prevNo  uint32    // the answer before this one, from 1
-	prevT3  time.Time // when it left
+	prevT3  time.Time // when the answer before this one left
 	out     []byte
 }
 
@@ -53,7 +53,8 @@ func NewReflector(s SessionInfo, sock Socket, rnd io.Reader) *Reflector {
 	clock := ReadClock()
 	s.Params.Size = packetSize(s.Params.Size, maxUDPPayload)
 	r := &Reflector{
-		info: s, sock: sock, cookie: newCookieMaker(s.ID, rnd), seal: newSealer(s.Key), clock: clock,
+		info: s, sock: sock, cookie: newCookieMaker(s.ID, rnd), seal: newSealer(s.Key),
+		est: errorEstimate(clock), now: time.Now,
 		seen:   make([]uint64, (max(s.Params.Count, 0)+63)/64),
 		digest: newStampDigest(), out: make([]byte, 0, s.Params.Size),
 	}
@@ -196,15 +197,15 @@ func isZero(b []byte) bool {
 
 func (r *Reflector) answer(b []byte, p *SenderPacket, set tlvSet, cookie []byte, ttl int, recv time.Time) []byte {
 	a := ReflectorPacket{
-		Seq: uint32(r.st.Replied), Estimate: errorEstimate(r.clock), SSID: p.SSID,
+		Seq: uint32(r.st.Replied), Estimate: r.est, SSID: p.SSID,
 		ReceiveTime: toNTP(recv), SenderSeq: p.Seq, SenderTime: p.Time,
 		SenderEstimate: p.Estimate, SenderTTL: uint8(min(max(ttl, 0), 255)),
 	}
 	out := append(a.Append(r.out[:0], StampAuth), b[authSize:]...)
 	answerFlags(out)
 	copy(out[set.cookie:], cookie)
-	putFollowUp(out[set.followUp:], r.prevNo-1, r.prevT3)
-	binary.BigEndian.PutUint64(out[16:], toNTP(time.Now()))
+	putFollowUp(out[set.followUp:], r.st.LastReply-1, r.prevT3)
+	binary.BigEndian.PutUint64(out[16:], toNTP(r.now()))
 	r.seal.seal(out, set)
 	r.out = out
 	return out
@@ -216,8 +217,8 @@ func (r *Reflector) sent(out []byte, t2, t3 time.Time) {
 	defer r.mu.Unlock()
 	r.st.Replied++
 	r.st.Bytes += uint64(len(out))
-	r.prevNo, r.prevT3 = uint32(r.st.Replied), t3
-	r.st.LastReply, r.st.LastSentNs = r.prevNo, t3.UnixNano()
+	r.prevT3 = t3
+	r.st.LastReply, r.st.LastSentNs = uint32(r.st.Replied), t3.UnixNano()
 	r.digest.add(binary.BigEndian.Uint32(out[48:]), t2, t3)
 }
 

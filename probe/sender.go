@@ -122,12 +122,25 @@ func newSender(s SessionInfo, sock Socket, remote netip.AddrPort, on func(Sample
 	return snd
 }
 
+// pacer is a Socket whose system can wait more precisely than the runtime's
+// timers, which wake up to 1 ms late.
+type pacer interface {
+	pause(d time.Duration) // may return early
+}
+
+// paceSpan is how long before its slot a packet waits with pause.
+const paceSpan = 2500 * time.Microsecond
+
 // loop sends and takes until every packet's fate is known, or ctx ends.
 func (s *sender) loop(ctx context.Context, rcv *receiver) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var end time.Time // when lingering is over
 	for {
+		for len(rcv.events) > 0 {
+			ev := <-rcv.events
+			s.take(&ev)
+		}
 		now := time.Now()
 		if !s.next.IsZero() && !now.Before(s.next) {
 			s.send()
@@ -146,7 +159,15 @@ func (s *sender) loop(ctx context.Context, rcv *receiver) {
 			}
 			wake = end
 		}
-		timer.Reset(wake.Sub(now))
+		wait := wake.Sub(now)
+		if p, ok := s.sock.(pacer); ok && wake.Equal(s.next) {
+			if wait <= paceSpan && ctx.Err() == nil {
+				p.pause(wait)
+				continue
+			}
+			wait -= paceSpan / 2
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			s.run.Err = stopped(context.Cause(ctx))

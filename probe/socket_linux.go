@@ -3,6 +3,7 @@ package probe
 import (
 	"encoding/binary"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,4 +40,13 @@ func ttlOf(oob []byte) int {
 		oob = rest
 	}
 	return 0
+}
+
+// pause waits in the kernel: some 60 us late where a timer is up to 1 ms.
+func (s *udpSocket) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&t, nil) // interrupted: the caller looks at the clock
 }
