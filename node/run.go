@@ -19,6 +19,11 @@ const (
 	leaveFlush    = 500 * time.Millisecond  // the last control messages
 )
 
+const (
+	keepOriginals = 30 * 24 * time.Hour // signed originals stay at both ends for so long
+	retainPeriod  = time.Hour           // how often older ones are looked for
+)
+
 // eventQueue is how many events wait to be logged and audited; a take-over in a city of ten thousand
 // evicts nobody at once, so a burst is one page of joins.
 const eventQueue = 4096
@@ -45,7 +50,7 @@ func (p *peer) run(ctx, run context.Context, ready chan struct{}) error {
 	if p.answer != nil {
 		p.core.put(live, cluster.Answered{Kind: cluster.CallRegister, Answer: p.answer})
 	}
-	g.Go(func() error { p.announceReady(live, ready); return nil })
+	g.Go(func() error { p.announceReady(live, ready); return p.remember(live) })
 
 	select {
 	case <-ctx.Done():
@@ -59,6 +64,29 @@ func (p *peer) run(ctx, run context.Context, ready chan struct{}) error {
 		err = nil
 	}
 	return err
+}
+
+// remember feeds the machine the heads of other cities that an earlier run knew, and lets old results go.
+func (p *peer) remember(ctx context.Context) error {
+	heads, err := p.files.db.Heads()
+	if err != nil {
+		return err
+	}
+	for _, h := range heads {
+		p.core.put(ctx, cluster.Learned{Lead: h.Lead})
+	}
+	tick := time.NewTicker(retainPeriod)
+	defer tick.Stop()
+	for {
+		if _, err := p.files.db.Retain(time.Now().Add(-keepOriginals)); err != nil {
+			p.cfg.Log.Warn("old results not removed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // handle installs the protocols that every node serves.
@@ -192,6 +220,9 @@ func (p *peer) report(e cluster.Event) {
 	case cluster.HeadLearned:
 		log.Debug("head learned", "city", e.City)
 		p.roles.dht.met(e.Lead)
+		if err := p.files.db.PutHead(e.City, e.Shard, e.Lead); err != nil {
+			log.Warn("head not kept", "city", e.City, "err", err)
+		}
 	case cluster.BarredChanged:
 		p.host.SetBarred(e.Barred.IDs)
 	case cluster.Alarm:

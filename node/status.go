@@ -1,11 +1,11 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
 
-	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/probe"
@@ -77,8 +77,8 @@ func (p *peer) results(q ResultQuery) (ResultPage, error) {
 	}
 	for _, c := range []struct {
 		text string
-		to   *cluster.City
-	}{{q.From, &query.FromCity}, {q.To, &query.ToCity}} {
+		to   *string
+	}{{q.From, &query.InitiatorCity}, {q.To, &query.TargetCity}} {
 		if c.text == "" {
 			continue
 		}
@@ -86,15 +86,17 @@ func (p *peer) results(q ResultQuery) (ResultPage, error) {
 		if err != nil {
 			return ResultPage{}, fmt.Errorf("%w: %q names no place: %w", ErrBadRequest, c.text, err)
 		}
-		*c.to = cluster.City(city)
+		*c.to = city
 	}
 	page, err := p.files.db.Results(query)
+	if errors.Is(err, store.ErrInvalid) {
+		return ResultPage{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
 	if err != nil {
 		return ResultPage{}, err
 	}
-	out := ResultPage{Results: make([]probe.Result, 0, len(page.Records)), Next: page.Next}
-	for _, r := range page.Records {
-		out.Results = append(out.Results, r.Result)
+	if page.Results == nil {
+		page.Results = []probe.Result{} // an empty list in JSON, not null
 	}
-	return out, nil
+	return ResultPage{Results: page.Results, Next: page.Next}, nil
 }
