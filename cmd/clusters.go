@@ -39,7 +39,7 @@ func clustersCommand(e *env) *cobra.Command {
 			}
 			for _, cl := range list {
 				if cl.Error != "" {
-					fmt.Fprintf(e.err, "note: %s: its head did not answer: %s\n", cl.City, cl.Error)
+					fmt.Fprintf(e.err, "note: %s: its head did not answer: %s\n", printable(cl.City), printable(cl.Error))
 				}
 			}
 			return nil

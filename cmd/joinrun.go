@@ -108,7 +108,7 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 		return err
 	}
 	if cfg.Token == "" {
-		fmt.Fprintln(e.err, "no token given: the network is trusted at first contact and pinned in", cfg.Data)
+		fmt.Fprintf(e.err, "note: no token given: the network is trusted at first contact and pinned in %s\n", cfg.Data)
 	}
 	return e.stay(ctx, n, func() error {
 		st, err := n.Status(ctx)

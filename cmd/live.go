@@ -38,7 +38,7 @@ func (v *liveView) start(s node.Start) {
 	v.clear()
 	fmt.Fprintf(v.w, "%s -> %s: %d packets of %d bytes every %v\n", endName(s.Initiator), endName(s.Target), s.Params.Count, s.Params.Size, s.Params.Interval)
 	for _, l := range s.Lowered {
-		fmt.Fprintf(v.w, "note: the target grants less: %s\n", l)
+		fmt.Fprintf(v.w, "note: the target grants less: %s\n", printable(l))
 	}
 	fmt.Fprintf(v.w, "%6s  %10s  %4s\n", "seq", "rtt ms", "ttl")
 }
@@ -117,5 +117,5 @@ func sparkline(samples []probe.Sample) string {
 
 // endName is one end for people: city, node, address.
 func endName(e probe.End) string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", dash(e.City), shortID(e.Node), e.IP))
+	return printable(strings.TrimSpace(fmt.Sprintf("%s %s %s", dash(e.City), shortID(e.Node), e.IP)))
 }

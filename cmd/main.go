@@ -39,7 +39,9 @@ func (e *env) run(ctx context.Context, args []string) int {
 }
 
 // oneLine makes one line of what errors.Join put on several.
-func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
+func oneLine(s string) string {
+	return printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
 
 const rootLong = `peerprobe measures the network between hosts that belong to the same mesh.
 
@@ -64,7 +66,7 @@ func newRoot(e *env) *cobra.Command {
 		Short:         "Measure the network between hosts of one mesh, from both ends",
 		Long:          rootLong,
 		Example:       rootExample,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -81,6 +83,18 @@ func newRoot(e *env) *cobra.Command {
 		root.AddCommand(c)
 	}
 	return root
+}
+
+// unknownCommand says what may have been meant.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2 // letters that differ: mesure, measrue
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q ('peerprobe --help' lists them)", args[0])
 }
 
 // commands are all commands in the order in which the help shows them.

@@ -36,7 +36,7 @@ func measureCommand(e *env) *cobra.Command {
 		Long:    "Measure the path from the node that runs here to a consenting node of a place.\n\nData goes to stdout, progress and notes to stderr. Ctrl-C ends it early and prints\nwhat was measured until then.",
 		Example: measureExample,
 		GroupID: "use",
-		Args:    cobra.NoArgs,
+		Args:    placeByFlag,
 		RunE:    func(c *cobra.Command, _ []string) error { return e.measure(c, o) },
 	}
 	fl := c.Flags()
@@ -49,6 +49,14 @@ func measureCommand(e *env) *cobra.Command {
 	fl.BoolVarP(&o.verbose, "verbose", "v", false, "every packet on stderr as it comes, also where that is no terminal")
 	fl.BoolVar(&o.preferDHT, "prefer-dht", false, "look the place up in the DHT even where the own head knows it")
 	return c
+}
+
+// placeByFlag helps those who write the place where ping has its host.
+func placeByFlag(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("measure takes no arguments: write --to %s", args[0])
 }
 
 // plan is a checked command line.
@@ -118,7 +126,7 @@ func (e *env) measureAndPrint(ctx context.Context, a api, p plan, quiet func()) 
 	if err != nil {
 		fmt.Fprintf(e.err, "note: %s\n", oneLine(err.Error()))
 	}
-	e.note(ctx, p.f, m)
+	e.note(ctx, m)
 	code, say := p.gates.verdict(m.Results)
 	for _, s := range say {
 		fmt.Fprintln(e.err, s)
@@ -126,23 +134,20 @@ func (e *env) measureAndPrint(ctx context.Context, a api, p plan, quiet func()) 
 	return silent(code)
 }
 
-// note says on stderr what a person should know beside the figures; the table has it already.
-func (e *env) note(ctx context.Context, f format, m *node.Measurement) {
+// note says on stderr what a person should know beside the figures.
+func (e *env) note(ctx context.Context, m *node.Measurement) {
 	for _, r := range m.Results {
 		switch {
 		case r.Error != nil:
-			fmt.Fprintf(e.err, "note: the result is %s: %s\n", r.Status, r.Error.Message)
+			fmt.Fprintf(e.err, "note: the result is %s: %s\n", r.Status, printable(r.Error.Message))
 		case r.Status == probe.StatusPartial && ctx.Err() != nil:
 			fmt.Fprintln(e.err, "note: the result is partial: it was stopped here")
 		case r.Status != probe.StatusFinished:
 			fmt.Fprintf(e.err, "note: the result is %s\n", r.Status)
 		}
 	}
-	if f == formatTable {
-		return
-	}
 	for _, n := range m.Notes {
-		fmt.Fprintf(e.err, "note: %s\n", n)
+		fmt.Fprintf(e.err, "note: %s\n", printable(n))
 	}
 }
 

@@ -31,11 +31,11 @@ func writeMeasurement(w io.Writer, f format, m *node.Measurement, explain bool) 
 			return err
 		}
 	}
-	for _, n := range m.Notes {
-		fmt.Fprintf(w, "note: %s\n", n)
-	}
 	return nil
 }
+
+// summaryWidth is the first column of the summary: its longest name.
+const summaryWidth = len("jitter ms")
 
 // measureJSON is Globalping's envelope, and what --explain adds.
 type measureJSON struct {
@@ -79,23 +79,23 @@ func writeSummary(w io.Writer, r probe.Result) error {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "%s: %s -> %s, %s\n", r.Tool, endName(r.Initiator), endName(r.Target), r.Status)
+	fmt.Fprintf(w, "%s: %s -> %s, %s\n", printable(r.Tool), endName(r.Initiator), endName(r.Target), printable(r.Status))
 	p := []pair{{"path", pathLine(r.Path)}}
 	if r.Error != nil {
 		p = append(p, pair{"error", fmt.Sprintf("%s (at %s, %s)", r.Error.Message, r.Error.Stage, r.Error.Code)})
 	}
 	if r.Latency == nil {
-		return writePairs(w, p)
+		return writePairs(w, summaryWidth, p)
 	}
 	l := r.Latency
 	p = append(p, pair{"packets", packetsLine(l)}, pair{"loss", lossLine(l)})
-	if err := writePairs(w, p); err != nil {
+	if err := writePairs(w, summaryWidth, p); err != nil {
 		return err
 	}
 	if err := writeDelays(w, r); err != nil {
 		return err
 	}
-	return writePairs(w, []pair{
+	return writePairs(w, summaryWidth, []pair{
 		{"jitter ms", jitterLine(l.Jitter)},
 		{"stamps", stampsLine(l)},
 		{"clocks", clockLine(r.Clock)},
@@ -145,7 +145,7 @@ func lossLine(l *probe.Latency) string {
 
 // writeDelays prints RTT, and one-way delays only where both clocks allow it.
 func writeDelays(w io.Writer, r probe.Result) error {
-	cols := []column{{name: "ms"}}
+	cols := []column{{name: "delay ms", width: summaryWidth}}
 	for _, f := range rttFigures {
 		cols = append(cols, column{name: f, right: true})
 	}

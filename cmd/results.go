@@ -86,7 +86,11 @@ var resultsListing = listing[probe.Result]{
 		if l == nil {
 			l = &probe.Latency{}
 		}
-		return []string{clock(r.Started), r.Initiator.City, r.Target.City, shortID(r.Target.Node), r.Status, lossCell(l),
+		started := "-"
+		if !r.Started.IsZero() {
+			started = clock(r.Started)
+		}
+		return []string{started, r.Initiator.City, r.Target.City, shortID(r.Target.Node), r.Status, lossCell(l),
 			ms(l.RTT.Min), ms(l.RTT.Median), ms(l.RTT.P95), ms(l.Jitter.RFC3550)}
 	},
 	csv: []string{"key", "tool", "status", "started", "ended", "fromCity", "fromNode", "fromIp", "toCity", "toNode", "toIp", "pathMode", "ipVersion",

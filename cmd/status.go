@@ -38,7 +38,7 @@ func statusCommand(e *env) *cobra.Command {
 			case formatJSON:
 				return writeJSON(e.out, st)
 			case formatTable:
-				return writePairs(e.out, statusPairs(st))
+				return writePairs(e.out, 0, statusPairs(st))
 			}
 			return statusListing.writeRows(e.out, f, []node.Status{st})
 		},

@@ -15,6 +15,7 @@ import (
 type column struct {
 	name  string
 	right bool // numbers stand to the right
+	width int  // at least
 }
 
 // plain is a table without lines: columns two spaces apart, nothing that a terminal would have to colour.
@@ -36,7 +37,7 @@ func writeTable(w io.Writer, cols []column, rows [][]string) error {
 	configs := make([]table.ColumnConfig, len(cols))
 	for i, c := range cols {
 		header[i] = c.name
-		configs[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignLeft, AlignHeader: text.AlignLeft}
+		configs[i] = table.ColumnConfig{Number: i + 1, Align: text.AlignLeft, AlignHeader: text.AlignLeft, WidthMin: c.width}
 		if c.right {
 			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
 		}
@@ -46,7 +47,7 @@ func writeTable(w io.Writer, cols []column, rows [][]string) error {
 	for _, r := range rows {
 		row := make(table.Row, len(r))
 		for i, cell := range r {
-			row[i] = cell
+			row[i] = printable(cell)
 		}
 		t.AppendRow(row)
 	}

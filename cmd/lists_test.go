@@ -1,0 +1,106 @@
+package cmd
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/peerprobe/peerprobe/node"
+	"github.com/peerprobe/peerprobe/probe"
+)
+
+func filledRunner(t *testing.T) *runner {
+	r := newRunner(t)
+	r.node.status = sampleStatus()
+	r.node.nodes = []node.NodeInfo{
+		{ID: idA, City: "changsha", IP: "61.187.55.100", Addrs: []string{"/ip4/61.187.55.100/tcp/7001"}, Role: "head"},
+		{ID: idB, City: "武汉", IP: "61.183.207.49", Role: "endpoint", Tags: []string{"ssd", "ipv6"}, SilentMs: 1234.5},
+	}
+	r.node.clusters = []node.ClusterInfo{
+		{City: "changsha", Head: idA, HeadIP: "61.187.55.100", Term: "1a2b/0", Members: 5, Succession: []string{idA, idB}, Reason: "first", Own: true},
+		{City: "武汉", Head: idB, HeadIP: "61.183.207.100", Term: "3c/2", Members: -1, Reason: "take-over", Error: "dial timed out"},
+	}
+	failed := probe.Result{Key: probe.Key{Node: idA, Boot: 1, Seq: 8}, Tool: "latency", Status: probe.StatusFailed, Initiator: probe.End{City: "changsha"},
+		Error: &probe.Error{Stage: probe.StagePath, Code: probe.CodeUnreachable, Message: "nothing came back, \"at all\""}}
+	r.node.page = node.ResultPage{Results: []probe.Result{sampleResult(), failed}, Next: "cursor-2"}
+	return r
+}
+
+// Names in JSON and columns in CSV are a stable interface: a changed golden is a changed promise.
+func TestListsPrint(t *testing.T) {
+	for _, tc := range []struct{ name, args string }{
+		{"status.txt", "status"}, {"status.json", "status -J"}, {"status.csv", "status -o csv"}, {"status.ndjson", "status -o ndjson"},
+		{"nodes.txt", "nodes"}, {"nodes-long.txt", "nodes -l"}, {"nodes.json", "nodes -J"}, {"nodes.csv", "nodes -o csv"}, {"nodes.ndjson", "nodes -o ndjson"},
+		{"clusters.txt", "clusters"}, {"clusters.json", "clusters -J"}, {"clusters.csv", "clusters -o csv"},
+		{"results.txt", "results"}, {"results.json", "results -J"}, {"results.csv", "results -o csv"}, {"results.ndjson", "results -o ndjson"},
+		{"tools.txt", "tools"}, {"tools.json", "tools -J"}, {"tools.csv", "tools -o csv"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := filledRunner(t)
+			if code := r.run(t, strings.Fields(tc.args)...); code != exitOK {
+				t.Fatalf("exit code %d: %s", code, &r.err)
+			}
+			golden(t, tc.name, r.out.Bytes())
+		})
+	}
+}
+
+func TestEmptyListsAreLists(t *testing.T) {
+	r := newRunner(t)
+	for _, args := range []string{"nodes -J", "clusters -J"} {
+		if r.run(t, strings.Fields(args)...); r.out.String() != "[]\n" {
+			t.Errorf("%s printed %q", args, &r.out)
+		}
+	}
+	if r.run(t, "results", "-J"); r.out.String() != "{\n  \"results\": []\n}\n" {
+		t.Errorf("results printed %q", &r.out)
+	}
+}
+
+func TestListNotes(t *testing.T) {
+	r := filledRunner(t)
+	r.run(t, "results", "--from", "changsha", "--to", "wuhan", "--limit", "5", "--after", "cursor-1")
+	if want := (node.ResultQuery{From: "changsha", To: "wuhan", Limit: 5, After: "cursor-1"}); r.node.query != want {
+		t.Errorf("asked for %+v", r.node.query)
+	}
+	if r.err.String() != "more: --after cursor-2\n" {
+		t.Errorf("said %q", &r.err)
+	}
+	r.run(t, "clusters")
+	if r.err.String() != "note: 武汉: its head did not answer: dial timed out\n" {
+		t.Errorf("said %q", &r.err)
+	}
+	for _, args := range []string{"results --limit 0", "results --limit 1001", "nodes -o yaml", "nodes extra"} {
+		if code := r.run(t, strings.Fields(args)...); code != exitUsage || strings.Count(r.err.String(), "\n") != 1 {
+			t.Errorf("%s: exit code %d, said %q", args, code, &r.err)
+		}
+	}
+	r.node.listErr = errors.New("the node is stopping")
+	for _, args := range []string{"status", "nodes", "clusters", "results"} {
+		if code := r.run(t, args); code != exitUsage || !strings.Contains(r.err.String(), args+": the node is stopping") {
+			t.Errorf("%s: exit code %d, said %q", args, code, &r.err)
+		}
+	}
+}
+
+// What another host wrote must not move the cursor of whoever reads it.
+func TestForeignTextCannotSteerTheTerminal(t *testing.T) {
+	r := filledRunner(t)
+	evil := "x\x1b[2Jy\u202ez\r"
+	r.node.nodes[0].Tags = []string{evil}
+	r.node.status.LastChange = evil
+	r.node.clusters[1].Error = evil
+	m := sampleMeasurement()
+	m.Notes = []string{evil}
+	m.Steps[0].Text = evil
+	m.Results[0].Target.City = evil
+	m.Results[0].Status = probe.StatusPartial
+	m.Results[0].Error = &probe.Error{Stage: "run", Code: "internal", Message: evil}
+	r.node.measurement = m
+	for _, args := range []string{"nodes", "status", "clusters", "measure --to wuhan --explain -v"} {
+		r.run(t, strings.Fields(args)...)
+		if all := r.out.String() + r.err.String(); strings.ContainsAny(all, "\x1b\r\u202e") || !strings.Contains(all, "x?[2Jy?z?") {
+			t.Errorf("%s printed %q", args, all)
+		}
+	}
+}

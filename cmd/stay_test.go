@@ -1,0 +1,84 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/peerprobe/peerprobe/node"
+	"go.uber.org/goleak"
+)
+
+// fakeService is ready at once and runs until it is told to end.
+type fakeService struct {
+	ready chan struct{}
+	run   func(context.Context) error
+}
+
+func (f *fakeService) Ready() <-chan struct{}        { return f.ready }
+func (f *fakeService) Run(ctx context.Context) error { return f.run(ctx) }
+
+func TestStay(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	isReady := make(chan struct{})
+	close(isReady)
+	broken := errors.New("disk full")
+	untilDone := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for _, tc := range []struct {
+		name  string
+		ready chan struct{}
+		run   func(context.Context) error
+		print error // what printing the ready line returns
+		want  error
+		says  string
+	}{
+		{"stopped after it was ready", isReady, untilDone, nil, nil, "stopping"},
+		{"stopped before it was ready", nil, untilDone, nil, nil, "stopping"},
+		{"broke on its way down", isReady, func(ctx context.Context) error { <-ctx.Done(); return broken }, nil, broken, "stopping"},
+		{"broke by itself", nil, func(context.Context) error { return broken }, nil, broken, ""},
+		{"nobody reads its line", isReady, untilDone, broken, broken, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if tc.ready == nil && tc.says != "" {
+				cancel()
+			}
+			var said bytes.Buffer
+			e := &env{err: &said}
+			lines := 0
+			err := e.stay(ctx, &fakeService{tc.ready, tc.run}, func() error {
+				lines++
+				if tc.print == nil {
+					cancel() // Ctrl-C, when it has come up
+				}
+				return tc.print
+			})
+			if !errors.Is(err, tc.want) || tc.want == nil && err != nil {
+				t.Errorf("returned %v, want %v", err, tc.want)
+			}
+			if !strings.Contains(said.String(), tc.says) || tc.says == "" && said.Len() > 0 {
+				t.Errorf("said %q, want %q", &said, tc.says)
+			}
+			if tc.ready != nil && lines != 1 {
+				t.Errorf("the ready line was printed %d times", lines)
+			}
+		})
+	}
+}
+
+func TestJoinedLine(t *testing.T) {
+	for _, tc := range []struct {
+		st   node.Status
+		want string
+	}{
+		{node.Status{City: "wuhan", Role: "head", Node: idA, Head: idA, Term: "1a/0"}, "joined wuhan as head: " + idA + " in term 1a/0"},
+		{node.Status{City: "wuhan", Role: "endpoint", Node: idA, Head: idB, Term: "1a/0"}, "joined wuhan as endpoint: " + idA + " in term 1a/0, head " + idB},
+	} {
+		if got := joinedLine(tc.st); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
+	}
+}
