@@ -48,14 +48,3 @@ func (t *Table) Takeover(nowMs int64, from ID, req *Request) (*Answer, Changes, 
 func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, error)   { panic("todo") }
 func (t *Table) Nodes() []NodeState                                                    { panic("todo") }
 func (t *Table) Cities() []CityState                                                   { panic("todo") }
-
-type Trust struct{}
-
-func NewTrust(network ed25519.PublicKey) *Trust             { panic("todo") }
-func (t *Trust) Network() Network                           { panic("todo") }
-func (t *Trust) Admission(s Signed) (*Admission, error)     { panic("todo") }
-func (t *Trust) Barred(s Signed) (*Barred, error)           { panic("todo") }
-func (t *Trust) Certificate(s Signed) (*Certificate, error) { panic("todo") }
-func (t *Trust) Lead(s Signed) (*Lead, *Certificate, error) { panic("todo") }
-func (t *Trust) Ticket(s Signed) (*Ticket, *Lead, error)    { panic("todo") }
-func (t *Trust) CompareLeads(a, b Signed) int               { panic("todo") }
