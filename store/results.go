@@ -45,6 +45,10 @@ func encodeResult(r *ResultRecord) ([]byte, error) {
 	if len(w.Result) > probe.MaxResultBytes {
 		return nil, fmt.Errorf("%w: result %s has %d bytes, at most %d", ErrTooLarge, r.Result.Key, len(w.Result), probe.MaxResultBytes)
 	}
+	// What cannot be read again (text that is not UTF-8) must not get in: it would break every page that it is on.
+	if _, err := probe.DecodeResult(w.Result); err != nil {
+		return nil, fmt.Errorf("%w result %s: %w", ErrInvalid, r.Result.Key, err)
+	}
 	for _, s := range []struct {
 		to   **cluster.Signed
 		from *cluster.Signed
