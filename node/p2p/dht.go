@@ -37,9 +37,9 @@ const (
 	findSettle = 150 * time.Millisecond
 	// findAnswers from other heads end a lookup.
 	findAnswers = 2
-	// putRetry is how often a put looks whether the routing table has somebody;
-	// it fills about 50 ms after the first connection.
-	putRetry = 50 * time.Millisecond
+	// tableLook is how often to look whether the routing table has somebody: it
+	// fills some 50 ms after the first connection, and does not say so.
+	tableLook = 25 * time.Millisecond
 	// dialsAtOnce bounds how many seeds are called at a time.
 	dialsAtOnce = 8
 	// dhtRate and dhtBurst are a peer's budget of DHT messages: a lookup costs a
@@ -167,7 +167,8 @@ func (d *DHT) AddPeers(list []cluster.Peer) {
 }
 
 // call connects to the peers. kad-dht takes those that serve the DHT into its
-// table as soon as they have said so.
+// table as soon as they have said so; then the table is filled through them,
+// which kad-dht would do in two minutes.
 func (d *DHT) call(list []cluster.Peer) {
 	var g errgroup.Group
 	g.SetLimit(dialsAtOnce)
@@ -180,6 +181,25 @@ func (d *DHT) call(list []cluster.Peer) {
 		})
 	}
 	_ = g.Wait()
+	ctx, cancel := context.WithTimeout(d.ctx, findTimeout)
+	defer cancel()
+	if d.inhabited(ctx) {
+		d.kad.RefreshRoutingTable()
+	}
+}
+
+// inhabited waits until the routing table holds somebody, false if ctx ends before.
+func (d *DHT) inhabited(ctx context.Context) bool {
+	tick := time.NewTicker(tableLook)
+	defer tick.Stop()
+	for d.TableSize() == 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
 }
 
 // TableSize is how many other heads the routing table holds.
@@ -196,8 +216,6 @@ func (d *DHT) Put(ctx context.Context, lead cluster.Signed, city cluster.City, s
 	}
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	tick := time.NewTicker(putRetry)
-	defer tick.Stop()
 	for {
 		err := d.kad.PutValue(ctx, key, value)
 		switch {
@@ -210,12 +228,8 @@ func (d *DHT) Put(ctx context.Context, lead cluster.Signed, city cluster.City, s
 			}
 			return fmt.Errorf("putting the head record of %s/%d: %w", city, shard, err)
 		}
-		for d.TableSize() == 0 {
-			select {
-			case <-ctx.Done():
-				return nil // stored here: all that a lone head can do
-			case <-tick.C:
-			}
+		if !d.inhabited(ctx) {
+			return nil // stored here: all that a lone head can do
 		}
 	}
 }

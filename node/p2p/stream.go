@@ -225,6 +225,12 @@ func mapError(err error) error {
 				return fmt.Errorf("%w (%w)", c.err, network.ErrReset)
 			}
 		}
+		switch se.ErrorCode { // libp2p's own
+		case network.StreamProtocolNegotiationFailed:
+			return fmt.Errorf("%w: %w", ErrNoProtocol, err)
+		case network.StreamResourceLimitExceeded:
+			return fmt.Errorf("%w: %w", ErrTooManyStreams, err)
+		}
 	}
 	var none msmux.ErrNotSupported[protocol.ID]
 	if errors.As(err, &none) {
