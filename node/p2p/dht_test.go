@@ -69,7 +69,9 @@ func (n *testNet) heads(t testing.TB, count int) []head {
 	return all
 }
 
-func same(a, b cluster.Signed) bool { return bytes.Equal(a.Payload, b.Payload) && bytes.Equal(a.Sig, b.Sig) }
+func same(a, b cluster.Signed) bool {
+	return bytes.Equal(a.Payload, b.Payload) && bytes.Equal(a.Sig, b.Sig)
+}
 
 func TestTwoHeads(t *testing.T)  { testHeads(t, 2) }
 func TestTenHeads(t *testing.T)  { testHeads(t, 10) }
