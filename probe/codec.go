@@ -13,8 +13,8 @@ import (
 var ErrDecode = errors.New("cannot decode")
 
 const (
-	// MaxResultBytes bounds one encoded result; security.go's frames of results
-	// are 1 MiB, and a result of DefaultLimits with all samples stays below.
+	// MaxResultBytes bounds one encoded result; frames of results are as long, and
+	// maxSamples of at most 55 bytes stay below.
 	MaxResultBytes = 1 << 20
 	// MaxStatementBytes bounds a statement; it has fixed fields only.
 	MaxStatementBytes = 4 << 10
@@ -42,6 +42,8 @@ var decMode = func() cbor.DecMode {
 		IndefLength:      cbor.IndefLengthForbidden,
 		TagsMd:           cbor.TagsForbidden,
 		UTF8:             cbor.UTF8RejectInvalid,
+		NaN:              cbor.NaNDecodeForbidden, // figures are numbers; JSON has no others
+		Inf:              cbor.InfDecodeForbidden,
 	}.DecMode()
 	if err != nil {
 		panic(err) // constant options

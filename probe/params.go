@@ -27,8 +27,11 @@ const (
 	MinParamSize = 112
 	// maxUDPPayload is what an IPv4 datagram can carry.
 	maxUDPPayload = 65507
-	// maxCount bounds the memory of one run (about 200 bytes a packet).
+	// maxCount bounds the memory of one run (about 300 bytes a packet).
 	maxCount = 1 << 20
+	// maxSamples is how many packets a result can hold one by one: more do not
+	// fit into MaxResultBytes.
+	maxSamples = 16_384
 	// maxPeriod bounds intervals and timeouts: beyond an hour it is a schedule.
 	maxPeriod = time.Hour
 )
@@ -135,6 +138,10 @@ func (p Params) Grant(l Limits) (Params, []string) {
 	if p.Count > most {
 		say("count lowered from %d to %d packets", p.Count, most)
 		p.Count = most
+	}
+	if p.KeepSamples && p.Count > maxSamples {
+		say("samples are not kept: a result holds at most %d, and %d were asked for", maxSamples, p.Count)
+		p.KeepSamples = false
 	}
 	return p, said
 }

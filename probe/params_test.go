@@ -81,6 +81,18 @@ func TestGrant(t *testing.T) {
 	}
 }
 
+func TestTooManySamples(t *testing.T) {
+	l := Limits{MaxCount: maxCount, MinInterval: time.Microsecond, MaxSize: 500, MaxDuration: time.Hour, MaxTimeout: time.Second}
+	p := Params{Count: maxSamples, Interval: msec, Size: MinSize, Timeout: time.Second, KeepSamples: true}
+	if got, _ := p.Grant(l); !got.KeepSamples {
+		t.Error("samples refused that fit")
+	}
+	p.Count++
+	if got, said := p.Grant(l); got.KeepSamples || len(said) != 1 {
+		t.Errorf("granted %+v, said %q", got, said)
+	}
+}
+
 func TestParamsJSON(t *testing.T) {
 	p := Params{Count: 3, Interval: 1500 * time.Microsecond, Size: 172, Timeout: 2 * time.Second, KeepSamples: true}
 	b, err := json.Marshal(p)
