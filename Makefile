@@ -3,6 +3,7 @@
 # make build  ./peerprobe
 # make bench  how fast it is, beside ping and irtt
 # make cover  how much of the code the tests run
+# make picture  the picture in the README, from a real run
 # make vuln   known vulnerabilities in what is linked
 
 SHELL       := bash
@@ -54,10 +55,12 @@ fmt:
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "gofmt differs, run gofmt -w on:"; echo "$$bad"; exit 1; }
 
 vet:
-	$(GO) vet ./...
+	$(GO) vet ./... ./testdata/bench ./testdata/picture
+	$(GO) vet .ci/gotest/main.go
+	$(GO) vet .ci/vuln/main.go
 
 lint:
-	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck ./... ./testdata/bench ./testdata/picture
 	$(GO) mod verify >/dev/null
 	$(GO) mod tidy -diff
 
@@ -80,5 +83,5 @@ vuln:
 bench: deps
 	$(GO) run ./testdata/bench
 
-picture:
-	$(GO) run ./testdata/picture
+picture: build
+	$(GO) run ./testdata/picture -o docs/demo.svg ./peerprobe demo --once

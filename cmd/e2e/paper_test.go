@@ -52,9 +52,13 @@ func TestPaperExperiment(t *testing.T) {
 	m := buildMesh(t)
 	m.checkTable(t)
 
-	first := m.measure(t)
-	m.checkTarget(t, first, wuhanHead)
-	m.checkArchive(t, 1)
+	m.checkTarget(t, m.measure(t), wuhanHead)
+	byDHT := m.measure(t, "--prefer-dht")
+	m.checkTarget(t, byDHT, wuhanHead)
+	if !slices.Contains(byDHT.way(), "dht") {
+		t.Errorf("asked to, the head did not look Wuhan up in the DHT: %v", byDHT.way())
+	}
+	m.checkArchive(t, 2)
 
 	before := m.cluster(t, "wuhan")
 	m.nodes[wuhanHead].kill(t)
@@ -69,7 +73,7 @@ func TestPaperExperiment(t *testing.T) {
 	m.checkTarget(t, m.measure(t), third.HeadIP)
 
 	m.startRegistry(t)
-	m.checkArchive(t, 4)
+	m.checkArchive(t, 5)
 }
 
 func buildMesh(t *testing.T) *mesh {
