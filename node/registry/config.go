@@ -1,0 +1,132 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/locate"
+	"github.com/peerprobe/peerprobe/node/p2p"
+)
+
+// Config says how a registry runs. Start from DefaultConfig.
+type Config struct {
+	Data      string   // directory of keys and tables; belongs to one process
+	Listen    string   // HTTP for everybody, "host:port": the join document and health only
+	Web       string   // HTTP with nodes, clusters and results too; "": none. Loopback unless the operator says otherwise
+	P2P       []string // multiaddrs at which nodes register
+	Advertise []string // hosts or multiaddrs shown to nodes in place of the listening addresses
+	QUIC      bool     // listen on QUIC beside TCP
+
+	GeoMap        string // file with the CIDR map; see locate.ParseMap
+	GeoMapText    string // a map as text, in place of GeoMap
+	TrustDeclared string // never, fallback (default) or always: whether the city that a node declares counts
+
+	Tokens  bool           // admit nodes only with a token
+	Members int            // expected nodes: sizes connection and memory limits
+	Timers  cluster.Timers // of new certificates
+	Bind    netip.Addr     // source of outgoing connections; invalid: the system chooses
+	Log     *slog.Logger   // nil: discards
+}
+
+// DefaultMembers is the size of network that the limits are made for when
+// nothing else is said: at 50 kB a connection they stay below 100 MB.
+const DefaultMembers = 2000
+
+// DefaultConfig listens on port 7400 (HTTP) and 7401 (libp2p) of all addresses,
+// and on port 7402 of loopback for everything else.
+func DefaultConfig() Config {
+	base, err := os.UserConfigDir()
+	if err != nil {
+		base = "."
+	}
+	return Config{
+		Data:          filepath.Join(base, "peerprobe", "registry"),
+		Listen:        ":7400",
+		Web:           "127.0.0.1:7402",
+		P2P:           []string{"/ip4/0.0.0.0/tcp/7401"},
+		TrustDeclared: string(locate.TrustFallback),
+		Members:       DefaultMembers,
+		Timers:        cluster.DefaultTimers(),
+		Log:           slog.New(slog.DiscardHandler),
+	}
+}
+
+// Validate says everything that is wrong with the configuration, by the names
+// of the flags.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Data == "" {
+		bad("--data: no data directory given")
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("--listen %q: %w; expected host:port, like :7400", c.Listen, err)
+	}
+	if c.Web != "" {
+		if _, _, err := net.SplitHostPort(c.Web); err != nil {
+			bad("--web %q: %w; expected host:port, like 127.0.0.1:7402", c.Web, err)
+		}
+	}
+	if len(c.P2P) == 0 {
+		bad("--p2p: nodes need an address to register at, like /ip4/0.0.0.0/tcp/7401")
+	}
+	for _, a := range c.P2P {
+		if _, err := p2p.ParseAddr(a); err != nil {
+			bad("--p2p: %w", err)
+		}
+	}
+	for _, a := range c.Advertise {
+		if _, err := parseAdvertised(a, 1); err != nil {
+			bad("--advertise: %w", err)
+		}
+	}
+	if c.GeoMap != "" && c.GeoMapText != "" {
+		bad("--geo-map: a file and a text are given, one of them is enough")
+	}
+	if _, err := locate.ParseTrust(c.TrustDeclared); err != nil {
+		bad("--trust-declared: %w", err)
+	}
+	if c.Members < 1 {
+		bad("--members is %d: say how many nodes to expect, at least 1", c.Members)
+	}
+	if err := c.Timers.Validate(); err != nil {
+		bad("timers: %w", err)
+	}
+	return errors.Join(errs...)
+}
+
+// parseAdvertised turns what --advertise says into a binary multiaddr: a
+// multiaddr as it is, a host name or address with the libp2p port.
+func parseAdvertised(text string, port int) ([]byte, error) {
+	if strings.HasPrefix(text, "/") {
+		return p2p.ParseAddr(text)
+	}
+	kind := "dns"
+	if ip, err := netip.ParseAddr(text); err == nil {
+		if kind = "ip4"; ip.Is6() {
+			kind = "ip6"
+		}
+	} else if text == "" || strings.ContainsAny(text, "/: \t") {
+		return nil, fmt.Errorf("%q is neither a host name, nor an address, nor a multiaddr", text)
+	}
+	return p2p.ParseAddr(fmt.Sprintf("/%s/%s/tcp/%d", kind, text, port))
+}
+
+// Info says where a running registry is and how to join it.
+type Info struct {
+	Network     cluster.Network
+	ID          cluster.ID
+	JoinAddr    string   // host:port of the public HTTP side
+	Multiaddrs  []string // with /p2p/<id>
+	Web         string   // URL of the other HTTP side; "" if there is none
+	Token       string   // the token that this start made; "" if none
+	TokenFile   string   // the file that holds it
+	JoinCommand string   // to copy
+}

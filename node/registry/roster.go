@@ -1,0 +1,183 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+)
+
+// roster is what other goroutines than the desk's need to know of the table at
+// once: who is admitted, from where, and who leads. It is a copy, brought up
+// to date after each change has become durable.
+type roster struct {
+	trust *cluster.Trust
+
+	mu    sync.RWMutex
+	nodes map[cluster.ID]member
+	heads map[cluster.City]headNow
+}
+
+// member is what is remembered of an admitted node.
+type member struct {
+	city      cluster.City
+	class     string
+	serial    uint64
+	observed  string // text of the address, as it is stored
+	lastSeen  int64  // unix ms
+	transient bool
+}
+
+// headNow is the best claim that the table has of a city.
+type headNow struct {
+	raw    cluster.Signed
+	head   cluster.Peer
+	shard  uint
+	term   cluster.Term
+	reason string
+}
+
+// headChange is a head that was not there before.
+type headChange struct {
+	city cluster.City
+	headNow
+}
+
+func newRoster(trust *cluster.Trust) *roster {
+	return &roster{trust: trust, nodes: make(map[cluster.ID]member), heads: make(map[cluster.City]headNow)}
+}
+
+// reset forgets everything and takes over what is stored.
+func (r *roster) reset(state cluster.TableState) {
+	r.mu.Lock()
+	clear(r.nodes)
+	clear(r.heads)
+	r.mu.Unlock()
+	r.apply(cluster.Changes{Nodes: state.Nodes, Cities: state.Cities})
+}
+
+// expect takes in nodes that are about to become durable, so that those who
+// register in the same moment are counted.
+func (r *roster) expect(nodes []cluster.NodeState) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range nodes {
+		r.nodes[n.ID] = memberOf(n)
+	}
+}
+
+func memberOf(n cluster.NodeState) member {
+	return member{n.City, n.Class, n.Serial, n.Observed, n.LastSeen, n.Transient}
+}
+
+// apply takes in what is durable now, and tells which heads are new.
+func (r *roster) apply(c cluster.Changes) []headChange {
+	var leads []headChange
+	for _, city := range c.Cities {
+		lead, cert, err := r.trust.Lead(city.Lead)
+		if city.Lead.Empty() || err != nil {
+			continue // appointed, and has not said yet that it leads
+		}
+		now := headNow{raw: city.Lead, head: cluster.Peer{ID: lead.Head}, shard: lead.Shard, term: cluster.TermOf(lead, cert), reason: lead.Reason}
+		if i := slices.IndexFunc(lead.Addrs, func(p cluster.Peer) bool { return p.ID == lead.Head }); i >= 0 {
+			now.head = lead.Addrs[i]
+		}
+		leads = append(leads, headChange{city.City, now})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range c.Nodes {
+		r.nodes[n.ID] = memberOf(n)
+	}
+	var changed []headChange
+	for _, l := range leads {
+		if old, ok := r.heads[l.city]; !ok || old.term != l.term {
+			changed = append(changed, l)
+		}
+		r.heads[l.city] = l.headNow
+	}
+	return changed
+}
+
+// keepObserved fills in the address from which each changed node registered:
+// the one just seen for the node that registers, the remembered one for others.
+func (r *roster) keepObserved(c *cluster.Changes, from cluster.ID, seen netip.Addr) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range c.Nodes {
+		switch {
+		case seen.IsValid() && c.Nodes[i].ID == from:
+			c.Nodes[i].Observed = seen.String()
+		case c.Nodes[i].Observed == "":
+			c.Nodes[i].Observed = r.nodes[c.Nodes[i].ID].observed
+		}
+	}
+}
+
+func (r *roster) node(id cluster.ID) (member, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	m, ok := r.nodes[id]
+	return m, ok
+}
+
+func (r *roster) head(city cluster.City) (headNow, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	h, ok := r.heads[city]
+	return h, ok
+}
+
+// leaders are the heads that are known, as peers with addresses.
+func (r *roster) leaders() []cluster.Peer {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []cluster.Peer
+	for _, h := range r.heads {
+		if len(h.head.Addrs) > 0 {
+			out = append(out, h.head)
+		}
+	}
+	return out
+}
+
+// crowd counts the other nodes that were heard of since the given time and
+// registered from the same address, and from the same network around it (a /24,
+// or a /48 of IPv6).
+func (r *roster) crowd(ip netip.Addr, but cluster.ID, since int64) (same, near int) {
+	around := neighbourhood(ip)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for id, m := range r.nodes {
+		if id == but || m.lastSeen < since {
+			continue
+		}
+		other, err := netip.ParseAddr(m.observed)
+		if err != nil || !around.Contains(other) {
+			continue
+		}
+		near++
+		if other == ip {
+			same++
+		}
+	}
+	return same, near
+}
+
+// neighbourhood is the network that one customer usually has at most.
+func neighbourhood(ip netip.Addr) netip.Prefix {
+	bits := 24
+	if ip.Is6() {
+		bits = 48
+	}
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// msBefore is the unix time in ms, d before now.
+func msBefore(now int64, d time.Duration) int64 { return now - d.Milliseconds() }

@@ -1,0 +1,201 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+	"github.com/peerprobe/peerprobe/store"
+)
+
+// onlineWithin is how recently a node must have been heard of to count as
+// online: heads report every 10 s, and one report may be missed.
+const onlineWithin = 25 * time.Second
+
+// Roles of a node, as far as the registry knows.
+const (
+	RoleHead      = "head"
+	RoleCandidate = "candidate"
+	RoleEndpoint  = "endpoint"
+)
+
+// Node is one admitted node as the registry knows it. Nodes that joined for one
+// measurement are not listed.
+type Node struct {
+	ID        string    `json:"id"`
+	City      string    `json:"city"`
+	Place     string    `json:"place"` // the city with its evidence
+	Role      string    `json:"role"`
+	Online    bool      `json:"online"` // registered or reported alive by its head a moment ago
+	IP        string    `json:"ip"`     // from which it last registered
+	Addrs     []string  `json:"addrs"`
+	Tags      []string  `json:"tags"`
+	Class     string    `json:"class"`
+	FirstSeen time.Time `json:"firstSeen"`
+	LastSeen  time.Time `json:"lastSeen"`
+}
+
+// Cluster is one city as the registry knows it.
+type Cluster struct {
+	City       string    `json:"city"`
+	Head       string    `json:"head"`   // "" while nobody has claimed to lead
+	HeadIP     string    `json:"headIp"` // from which it last registered
+	Term       string    `json:"term"`
+	Reason     string    `json:"reason"` // why it leads
+	Members    int       `json:"members"`
+	Online     int       `json:"online"`
+	Succession []string  `json:"succession"` // of the newest certificate, the head first
+	Heard      time.Time `json:"heard"`      // when the head last called
+	Changes    []Change  `json:"changes"`    // of head, oldest first
+}
+
+// Change is one change of head.
+type Change struct {
+	Term   string    `json:"term"`
+	Head   string    `json:"head"`
+	At     time.Time `json:"at"` // when the registry learned of it
+	Reason string    `json:"reason"`
+}
+
+// Nodes lists the nodes, by city and then by id. The registry has to run.
+func (r *Registry) Nodes(ctx context.Context) ([]Node, error) {
+	s, err := r.server()
+	if err != nil {
+		return nil, err
+	}
+	return s.nodes(ctx)
+}
+
+// Clusters lists the cities by name. The registry has to run.
+func (r *Registry) Clusters(ctx context.Context) ([]Cluster, error) {
+	s, err := r.server()
+	if err != nil {
+		return nil, err
+	}
+	return s.clusters(ctx)
+}
+
+// Results answers a query over stored results. The registry has to run.
+func (r *Registry) Results(q store.Query) (store.Page, error) {
+	s, err := r.server()
+	if err != nil {
+		return store.Page{}, err
+	}
+	return s.store.Results(q)
+}
+
+// Audit returns the last n audit lines, newest first. The registry has to run.
+func (r *Registry) Audit(n int) ([]store.AuditEntry, error) {
+	s, err := r.server()
+	if err != nil {
+		return nil, err
+	}
+	return s.store.AuditTail(n)
+}
+
+// snapshot reads the table at the desk.
+func (s *server) snapshot(ctx context.Context) (nodes []cluster.NodeState, cities []cluster.CityState, now int64, err error) {
+	type copied struct {
+		nodes  []cluster.NodeState
+		cities []cluster.CityState
+		now    int64
+	}
+	got := make(chan copied, 1) // the desk may still answer after ctx has ended
+	err = s.desk.ask(ctx, func(now int64, t *cluster.Table) (*cluster.Changes, error) {
+		got <- copied{t.Nodes(), t.Cities(), now}
+		return nil, nil
+	})
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	c := <-got
+	return c.nodes, c.cities, c.now, nil
+}
+
+func (s *server) nodes(ctx context.Context) ([]Node, error) {
+	states, cities, now, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roles := make(map[cluster.ID]string)
+	for _, c := range cities {
+		for _, id := range s.succession(c) {
+			roles[id] = RoleCandidate
+		}
+		if h, ok := s.roster.head(c.City); ok {
+			roles[h.head.ID] = RoleHead
+		}
+	}
+	out := make([]Node, 0, len(states))
+	for _, n := range states {
+		if n.Transient {
+			continue
+		}
+		m, _ := s.roster.node(n.ID)
+		v := Node{
+			ID: p2p.IDText(n.ID), City: string(n.City), Place: n.Place, Role: cmp.Or(roles[n.ID], RoleEndpoint),
+			Online: isOnline(n, now), IP: m.observed, Addrs: []string{}, Tags: n.Tags, Class: n.Class,
+			FirstSeen: time.UnixMilli(n.FirstSeen).UTC(), LastSeen: time.UnixMilli(n.LastSeen).UTC(),
+		}
+		for _, a := range n.Addrs {
+			v.Addrs = append(v.Addrs, p2p.AddrText(a))
+		}
+		if v.Tags == nil {
+			v.Tags = []string{}
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b Node) int { return cmp.Or(cmp.Compare(a.City, b.City), cmp.Compare(a.ID, b.ID)) })
+	return out, nil
+}
+
+func isOnline(n cluster.NodeState, now int64) bool {
+	return n.LastSeen >= msBefore(now, onlineWithin)
+}
+
+func (s *server) succession(c cluster.CityState) []cluster.ID {
+	cert, err := s.trust.Certificate(c.Cert)
+	if err != nil {
+		return nil
+	}
+	return slices.Concat(cert.Successions...)
+}
+
+func (s *server) clusters(ctx context.Context) ([]Cluster, error) {
+	states, cities, now, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Cluster, 0, len(cities))
+	for _, c := range cities {
+		v := Cluster{City: string(c.City), Succession: []string{}, Changes: []Change{}}
+		if c.Heard > 0 {
+			v.Heard = time.UnixMilli(c.Heard).UTC()
+		}
+		for _, id := range s.succession(c) {
+			v.Succession = append(v.Succession, p2p.IDText(id))
+		}
+		if h, ok := s.roster.head(c.City); ok {
+			m, _ := s.roster.node(h.head.ID)
+			v.Head, v.HeadIP, v.Term, v.Reason = p2p.IDText(h.head.ID), m.observed, h.term.String(), h.reason
+		}
+		for _, h := range c.History {
+			v.Changes = append(v.Changes, Change{h.Term.String(), p2p.IDText(h.Head), time.UnixMilli(h.At).UTC(), h.Reason})
+		}
+		for _, n := range states {
+			if n.City != c.City || n.Transient {
+				continue
+			}
+			v.Members++
+			if isOnline(n, now) {
+				v.Online++
+			}
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b Cluster) int { return cmp.Compare(a.City, b.City) })
+	return out, nil
+}
