@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/ed25519"
 	"math/rand/v2"
 )
 
@@ -34,17 +33,3 @@ type RefusedTicket struct {
 }
 
 func (e *RefusedTicket) Error() string { return "ticket refused: " + e.Text }
-
-type Table struct{}
-
-func NewTable(network ed25519.PublicKey, sign Signer, state TableState, cfg TableConfig, rnd func() uint16) (*Table, error) {
-	panic("todo")
-}
-func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place string, class string) (*Answer, Changes, error) {
-	panic("todo")
-}
-func (t *Table) Propose(nowMs int64, from ID, req *Request) (*Answer, Changes, error)  { panic("todo") }
-func (t *Table) Takeover(nowMs int64, from ID, req *Request) (*Answer, Changes, error) { panic("todo") }
-func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, error)   { panic("todo") }
-func (t *Table) Nodes() []NodeState                                                    { panic("todo") }
-func (t *Table) Cities() []CityState                                                   { panic("todo") }

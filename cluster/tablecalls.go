@@ -1,0 +1,169 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Register admits a node to a city, which the caller has decided from where the node stands; the first
+// node of a city that is not transient gets a certificate that names it alone. It is idempotent: asked
+// again with the same facts it gives the same admission and certificate.
+func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place string, class string) (*Answer, Changes, error) {
+	if a, err := t.precheck(from, req); a != nil || err != nil {
+		return a, Changes{}, err
+	}
+	if err := city.Validate(); err != nil {
+		return nil, Changes{}, fmt.Errorf("register %s: %w", from.Short(), err)
+	}
+	c := t.begin(nowMs, from)
+	c.adoptCert(req.Cert)
+	c.adoptLead(req.Lead)
+	c.adoptAdmission(req.Admission, req.Self, 0)
+	c.admit(req, city, place, class)
+	if rec := t.cities[city]; (rec == nil || rec.cert.cert == nil) && !req.Transient {
+		c.issue(city, []ID{from})
+	}
+	a := c.answer(city, req.HeadsDigest)
+	a.Admission = t.nodes[from].Admission
+	return a, c.changes(), nil
+}
+
+// admit stores the node and signs a new admission where anything in it changed.
+func (c *change) admit(req *Request, city City, place, class string) {
+	n := c.t.nodes[c.from]
+	if n == nil {
+		n = &NodeState{ID: c.from}
+		c.t.nodes[c.from] = n
+	}
+	if n.FirstSeen == 0 || n.City != city {
+		n.FirstSeen = c.nowMs
+	}
+	n.LastSeen, n.Addrs = c.nowMs, req.Self.Addrs
+	c.nodes[c.from] = true
+	if !n.Admission.Empty() && n.City == city && n.Place == place && n.Class == class &&
+		n.Transient == req.Transient && slices.Equal(n.Tags, req.Tags) {
+		return
+	}
+	n.City, n.Place, n.Class, n.Transient, n.Tags = city, place, class, req.Transient, slices.Clone(req.Tags)
+	n.Serial = max(n.Serial+1, uint64(max(c.nowMs, 0))) // above what a lost disk had signed
+	n.Admission = Sign(DomainAdmission, Admission{
+		Version: Version, Network: c.t.trust.Network(), ID: c.from, City: city, Place: place, Tags: n.Tags,
+		Transient: n.Transient, Class: class, Serial: n.Serial,
+	}, c.t.sign)
+}
+
+// Propose makes a new certificate: the head, the living that it names, then those of the present list
+// that were alive within 24 hours. Only the head of the highest term that the table knows may ask.
+func (t *Table) Propose(nowMs int64, from ID, req *Request) (*Answer, Changes, error) {
+	c, rec, a, err := t.fromHead(nowMs, from, req)
+	if a != nil || err != nil {
+		return a, c.changes(), err
+	}
+	city := rec.state.City
+	list := c.succession(rec, req.Living)
+	old := rec.cert.cert
+	switch since := nowMs - old.Issued; {
+	case slices.Equal(list, old.Successions[0]):
+	case len(old.Successions[0]) >= MaxSuccession && since >= 0 && since < proposeFloor.Milliseconds():
+		a := c.answer(city, req.HeadsDigest).refuse(CodeTooSoon,
+			"the succession of %s is full and %v old: propose again after %v", city, time.Duration(since)*time.Millisecond, proposeFloor)
+		return a, c.changes(), nil
+	default:
+		c.issue(city, list)
+	}
+	return c.answer(city, req.HeadsDigest), c.changes(), nil
+}
+
+// succession merges what a head proposes with the present list.
+func (c *change) succession(rec *cityRecord, living []ID) []ID {
+	old := rec.cert.cert.Successions[0]
+	list := make([]ID, 0, MaxSuccession)
+	take := func(id ID, ok bool) {
+		if ok && len(list) < MaxSuccession && !slices.Contains(list, id) && !c.t.barred.ids[id] {
+			list = append(list, id)
+		}
+	}
+	take(c.from, true)
+	for _, id := range living {
+		n := c.t.nodes[id]
+		take(id, n != nil && n.City == rec.state.City && !n.Transient || n == nil && slices.Contains(old, id))
+		c.seen(id, rec.state.City)
+	}
+	for _, id := range old {
+		n := c.t.nodes[id] // unknown: the table lost its disk, but it did sign this name
+		take(id, n == nil || n.City == rec.state.City && !n.Transient && c.nowMs-n.LastSeen < keepSilent.Milliseconds())
+	}
+	return list
+}
+
+// Takeover stores a higher Lead and answers with the best one and the heads of other cities.
+func (t *Table) Takeover(nowMs int64, from ID, req *Request) (*Answer, Changes, error) {
+	return t.Report(nowMs, from, req)
+}
+
+// Report stores a higher Lead, and which members are alive.
+func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, error) {
+	c, rec, a, err := t.fromHead(nowMs, from, req)
+	if a != nil || err != nil {
+		return a, c.changes(), err
+	}
+	for _, id := range req.Living {
+		c.seen(id, rec.state.City)
+	}
+	if nowMs-rec.state.Heard >= seenGrain.Milliseconds() || nowMs < rec.state.Heard {
+		rec.state.Heard = nowMs
+		c.cities[rec.state.City] = true
+	}
+	return c.answer(rec.state.City, req.HeadsDigest), c.changes(), nil
+}
+
+// fromHead takes in what a head shows. It refuses a caller that does not lead the highest term known.
+func (t *Table) fromHead(nowMs int64, from ID, req *Request) (*change, *cityRecord, *Answer, error) {
+	c := t.begin(nowMs, from)
+	if a, err := t.precheck(from, req); a != nil || err != nil {
+		return c, nil, a, err
+	}
+	shown, err := newLeadView(t.trust, req.Lead)
+	if err != nil {
+		return c, nil, nil, fmt.Errorf("%s from %s: its Lead: %w", req.Kind, from.Short(), err)
+	}
+	c.adoptCert(req.Cert)
+	rec := c.adoptLead(req.Lead)
+	c.adoptAdmission(req.Admission, req.Self, 0)
+	for i := range req.Rows {
+		if row := &req.Rows[i]; row.ID != from {
+			c.adoptAdmission(row.Admission, Peer{row.ID, row.Addrs}, row.FirstSeen)
+		}
+	}
+	switch {
+	case shown.lead.Head != from || shown.term != rec.lead.term:
+		return c, rec, c.answer(rec.state.City, req.HeadsDigest).refuse(CodeNotHead,
+			"%s does not lead %s: the highest term known is %s of %s", from.Short(), rec.state.City, rec.lead.term, rec.lead.lead.Head.Short()), nil
+	case req.Kind == CallPropose && rec.cert.hash != rec.lead.cert.hash:
+		return c, rec, c.answer(rec.state.City, req.HeadsDigest).refuse(CodeTooSoon,
+			"a newer certificate of %s exists: claim in it first", rec.state.City), nil
+	}
+	c.seen(from, rec.state.City)
+	return c, rec, nil, nil
+}
+
+// precheck refuses other versions, barred nodes and ids without an Ed25519 key.
+func (t *Table) precheck(from ID, req *Request) (*Answer, error) {
+	a := &Answer{Version: Version, Barred: t.barred.raw}
+	switch {
+	case req.Version != Version:
+		return a.refuse(CodeVersion, "request of version %d, this registry speaks %d: use the same release on all nodes", req.Version, Version), nil
+	case t.barred.ids[from]:
+		return a.refuse(CodeBarred, "this network has barred %s: ask who runs it", from), nil
+	case req.Self.ID != from:
+		return nil, fmt.Errorf("%s names itself %s", from.Short(), req.Self.ID.Short())
+	}
+	if _, err := from.PublicKey(); err != nil {
+		return nil, err
+	}
+	if err := req.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	return nil, nil
+}
