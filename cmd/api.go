@@ -2,7 +2,9 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -57,6 +59,9 @@ func (e *env) connect(data string) (api, error) {
 		}
 	}
 	a, err := e.dial(path)
+	if err != nil && data != "" && !errors.Is(err, fs.ErrPermission) {
+		return nil, &errNoNode{data: data} // a socket that a killed node left behind
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot talk to the node behind %s: %w", path, err)
 	}

@@ -9,9 +9,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// watched is what says when it changes; see node.Node.
+type watched interface {
+	Changes() <-chan struct{}
+	Status(context.Context) (node.Status, error)
+}
+
 // watch waits until the status of n is as want says, and returns when that was first seen. It wakes up by
 // the node's own notice of a change, and looks again now and then for what is not announced.
-func watch(ctx context.Context, n *demoNode, want func(node.Status) bool) (node.Status, time.Time, error) {
+func watch(ctx context.Context, n watched, want func(node.Status) bool) (node.Status, time.Time, error) {
 	again := time.NewTicker(watchAgain)
 	defer again.Stop()
 	for {
@@ -19,7 +25,7 @@ func watch(ctx context.Context, n *demoNode, want func(node.Status) bool) (node.
 		st, err := n.Status(ctx)
 		at := time.Now()
 		if err != nil {
-			return st, at, fmt.Errorf("status of %s: %w", n.ip, err)
+			return st, at, err
 		}
 		if want(st) {
 			return st, at, nil

@@ -13,12 +13,18 @@ import (
 )
 
 // Main runs one command line and returns the exit code. SIGINT and SIGTERM cancel the context of the
-// command, which then ends in order; a second signal has the system's default action and ends at once.
+// command, which then ends in order; a second signal ends at once.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := withSignals(ctx)
 	defer stop()
-	defer context.AfterFunc(ctx, stop)()
 	return newEnv(in, out, errw).run(ctx, args)
+}
+
+// withSignals cancels ctx on the first signal, and gives the second one the system's default action.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	release := context.AfterFunc(ctx, stop)
+	return ctx, func() { release(); stop() }
 }
 
 // run executes one command line in this environment.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,12 +16,29 @@ import (
 
 // TestMain lets scripts in testdata/script run this test binary as peerprobe.
 func TestMain(m *testing.M) {
+	if os.Getenv(actAs) == "stubborn" {
+		stubborn()
+		return
+	}
 	time.Local = time.UTC // tables show local time, and goldens are the same everywhere
 	testscript.Main(m, map[string]func(){
 		"peerprobe": func() {
 			os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},
 	})
+}
+
+// actAs makes this test binary something else, for tests that need a process of its own.
+const actAs = "PEERPROBE_TEST_ACT_AS"
+
+// stubborn hears the first signal and does not end by itself.
+func stubborn() {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	fmt.Println("ready")
+	<-ctx.Done()
+	fmt.Println("stopping")
+	io.Copy(io.Discard, os.Stdin)
 }
 
 var update = flag.Bool("update", false, "write the goldens anew; read the difference before committing it")
@@ -69,6 +88,7 @@ func golden(t *testing.T, name string, got []byte) {
 type runner struct {
 	node     *fakeNode
 	sockets  []string
+	dialErr  error
 	env      map[string]string
 	out, err bytes.Buffer
 	cancel   context.CancelFunc
@@ -97,7 +117,7 @@ func (r *runner) run(t *testing.T, args ...string) int {
 		getenv:      func(k string) string { return r.env[k] },
 		sockets:     func() []string { return r.sockets },
 		controlPath: func(data string) string { return filepath.Join(data, "control.sock") },
-		dial:        func(string) (api, error) { return r.node, nil },
+		dial:        func(string) (api, error) { return r.node, r.dialErr },
 		join:        r.join,
 	}
 	return e.run(ctx, args)

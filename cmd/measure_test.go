@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -206,6 +208,15 @@ func TestMeasureFindsTheNode(t *testing.T) {
 	if code := r.run(t, "measure", "--to", "wuhan", "--data", filepath.Dir(sock)); code != exitOK {
 		t.Errorf("--data: exit code %d: %s", code, &r.err)
 	}
+	r.dialErr = syscall.ECONNREFUSED // the node was killed and left its socket behind
+	if code := r.run(t, "measure", "--to", "wuhan", "--data", filepath.Dir(sock), "--rs", "127.0.0.1:7400"); code != exitOK || len(r.joined) != 1 {
+		t.Errorf("killed node and --rs: exit code %d, joined %d times: %s", code, len(r.joined), &r.err)
+	}
+	r.dialErr = fs.ErrPermission
+	if code := r.run(t, "measure", "--to", "wuhan", "--data", filepath.Dir(sock), "--rs", "127.0.0.1:7400"); code != exitUsage || !strings.Contains(r.err.String(), "cannot talk to the node behind") {
+		t.Errorf("another user's node: exit code %d: %s", code, &r.err)
+	}
+	r.dialErr = nil
 	r.sockets = []string{"/a/control.sock", "/b/control.sock"}
 	if code := r.run(t, "measure", "--to", "wuhan"); code != exitUsage || !strings.Contains(r.err.String(), "choose one with --data DIR out of /a, /b") {
 		t.Errorf("two nodes: exit code %d: %s", code, &r.err)
