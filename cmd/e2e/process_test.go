@@ -119,6 +119,7 @@ func start(t *testing.T, ns, addr, data string, args ...string) *process {
 	t.Helper()
 	p := &process{addr: addr, data: data, done: make(chan struct{}), log: &syncBuffer{}}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns, program(t)}, args...)...)
+	p.cmd.Dir = binary.dir
 	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+binary.dir, "CI=true")
 	p.cmd.Stderr = p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should this test be killed
