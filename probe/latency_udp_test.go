@@ -3,7 +3,9 @@ package probe
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -83,6 +85,41 @@ func TestLoopback(t *testing.T) {
 			}
 			t.Logf("median %.1f us, p99 %.1f us, send timer p99 %.0f us", *l.RTT.Median*1000, *l.RTT.P99*1000, *l.SendTimerErrUs)
 		})
+	}
+}
+
+// Bound to every address, a result still says which one it was.
+func TestWildcardSocket(t *testing.T) {
+	for any, far := range map[string]string{"0.0.0.0:0": "127.0.0.1:0", "[::]:0": "[::1]:0"} {
+		a, b := loopback(t, any), loopback(t, far)
+		p := DefaultParams()
+		p.Count = 1
+		s := session(p)
+		finish := startReflector(t, s, b)
+		run, err := RunLatency(t.Context(), s, a, b.LocalAddr(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		finish()
+		if run.Local.Addr() != b.LocalAddr().Addr() || run.Local.Port() != a.LocalAddr().Port() || run.Err != nil {
+			t.Errorf("local %v, socket %v, %v", run.Local, a.LocalAddr(), run.Err)
+		}
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	a := loopback(t, "127.0.0.1:0")
+	if _, err := ListenUDP(a.LocalAddr()); err == nil || !strings.Contains(err.Error(), a.LocalAddr().String()) {
+		t.Errorf("second socket on %v: %v", a.LocalAddr(), err)
+	}
+}
+
+func TestReflectorRefusesParameters(t *testing.T) {
+	b := loopback(t, "127.0.0.1:0")
+	for _, p := range []Params{{}, {Count: 1 << 62, Interval: msec, Size: 200, Timeout: msec}, {Count: 1, Interval: msec, Size: 1 << 60, Timeout: msec}} {
+		if err := NewReflector(session(p), b, rand.Reader).Run(t.Context()); !errors.Is(err, ErrParams) {
+			t.Errorf("%+v: %v", p, err)
+		}
 	}
 }
 

@@ -55,8 +55,8 @@ func NewReflector(s SessionInfo, sock Socket, rnd io.Reader) *Reflector {
 	r := &Reflector{
 		info: s, sock: sock, cookie: newCookieMaker(s.ID, rnd), seal: newSealer(s.Key),
 		est: errorEstimate(clock), now: time.Now,
-		seen:   make([]uint64, (max(s.Params.Count, 0)+63)/64),
-		digest: newStampDigest(), out: make([]byte, 0, s.Params.Size),
+		seen:   make([]uint64, (min(max(s.Params.Count, 0), maxCount)+63)/64), // Run refuses what is beyond
+		digest: newStampDigest(), out: make([]byte, 0, min(s.Params.Size, maxUDPPayload)),
 	}
 	r.st = Statement{
 		Version: StatementVersion, Session: s.ID, TicketHash: s.TicketHash,

@@ -112,7 +112,7 @@ func newSender(s SessionInfo, sock Socket, remote netip.AddrPort, on func(Sample
 	}
 	snd.run = &LatencyRun{
 		Params: s.Params, Session: s.ID, TicketHash: s.TicketHash,
-		Started: time.Now(), Local: sock.LocalAddr(), Remote: snd.remote,
+		Started: time.Now(), Local: localTowards(sock.LocalAddr(), snd.remote), Remote: snd.remote,
 		Sent: make([]Sent, 0, n), Replies: make([]Reply, 0, 2*n+extraReplies),
 		Clock: clock, Timestamps: TimestampsUser,
 	}

@@ -61,3 +61,18 @@ func (s *udpSocket) ReadFrom(b []byte) (int, netip.AddrPort, int, time.Time, err
 func (s *udpSocket) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 func (s *udpSocket) LocalAddr() netip.AddrPort         { return s.local }
 func (s *udpSocket) Close() error                      { return s.conn.Close() }
+
+// localTowards is the address that packets to remote leave from, where local
+// names none. It sends nothing.
+func localTowards(local, remote netip.AddrPort) netip.AddrPort {
+	if !local.Addr().IsUnspecified() {
+		return local
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
+	if err != nil {
+		return local
+	}
+	defer conn.Close()
+	from := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return netip.AddrPortFrom(from, local.Port())
+}
