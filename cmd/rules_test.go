@@ -300,12 +300,9 @@ var banned = []struct {
 }{
 	{"time", "Sleep", func(f sourceFile) bool { return !importsPath(f, "testing/synctest") }, "wait for the event; only a synctest bubble may sleep"},
 	{"os", "Exit", func(f sourceFile) bool { return f.path != "main.go" && !f.test }, "return the error; only main exits"},
-	{"os", "Exit", func(f sourceFile) bool {
-		return f.test && !strings.HasSuffix(f.path, "main_test.go") && !hasTestMain(f)
-	}, "only TestMain exits"},
-	{"log", "Fatal", everywhere, "return the error"},
-	{"log", "Fatalf", everywhere, "return the error"},
-	{"log", "Fatalln", everywhere, "return the error"},
+	{"log", "Fatal", notExample, "return the error"},
+	{"log", "Fatalf", notExample, "return the error"},
+	{"log", "Fatalln", notExample, "return the error"},
 	{"slog", "Default", func(f sourceFile) bool { return !strings.HasPrefix(f.path, "cmd/") }, "take the logger that is handed in"},
 	{"time", "Now", inCore, "time comes in with the input"},
 	{"time", "Since", inCore, "time comes in with the input"},
@@ -316,10 +313,11 @@ var banned = []struct {
 	{"time", "Tick", inCore, "the caller arms the timer"},
 }
 
-// inCoreRand: the package-level generators of math/rand/v2, which no test can replay.
+// globalRand: the package-level generators of math/rand/v2, which no test can replay.
 var globalRand = []string{"Int", "IntN", "Int32", "Int32N", "Int64", "Int64N", "Uint32", "Uint32N", "Uint64", "Uint64N", "UintN", "Float32", "Float64", "Perm", "Shuffle", "N", "NormFloat64", "ExpFloat64"}
 
-func everywhere(sourceFile) bool { return true }
+// notExample: an example is what somebody's main would hold.
+func notExample(f sourceFile) bool { return filepath.Base(f.path) != "example_test.go" }
 
 func inCore(f sourceFile) bool { return f.pkg.ImportPath == module+"/cluster" && !f.test }
 
@@ -327,13 +325,6 @@ func importsPath(f sourceFile, path string) bool {
 	return slices.ContainsFunc(f.ast.Imports, func(i *ast.ImportSpec) bool {
 		p, err := strconv.Unquote(i.Path.Value)
 		return err == nil && p == path
-	})
-}
-
-func hasTestMain(f sourceFile) bool {
-	return slices.ContainsFunc(f.ast.Decls, func(d ast.Decl) bool {
-		fn, ok := d.(*ast.FuncDecl)
-		return ok && fn.Name.Name == "TestMain"
 	})
 }
 
