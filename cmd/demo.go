@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -49,7 +50,11 @@ func (e *env) demo(ctx context.Context, once bool, verbose int) (err error) {
 	show, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	began := time.Now()
-	net, err := startDemo(show, dir, e.logger(verbose))
+	log := slog.New(slog.DiscardHandler) // a head that is killed on purpose is no news
+	if verbose > 0 {
+		log = e.logger(verbose)
+	}
+	net, err := startDemo(show, dir, log)
 	if net != nil {
 		defer func() {
 			if cerr := net.close(); cerr != nil {

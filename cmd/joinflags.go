@@ -125,6 +125,9 @@ func (e *env) joinOnce(ctx context.Context, j joinFlags) (api, func(), error) {
 	a, leave, err := e.join(ctx, cfg)
 	if err != nil {
 		clean()
+		if ctx.Err() != nil {
+			return nil, nil, nothing(errors.New("stopped before anything was measured"))
+		}
 		return nil, nil, fmt.Errorf("joining for this one measurement: %w", err)
 	}
 	return a, func() { leave(); clean() }, nil

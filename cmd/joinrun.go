@@ -107,9 +107,6 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Token == "" {
-		fmt.Fprintf(e.err, "note: no token given: the network is trusted at first contact and pinned in %s\n", cfg.Data)
-	}
 	return e.stay(ctx, n, func() error {
 		st, err := n.Status(ctx)
 		if err != nil {

@@ -91,7 +91,6 @@ type runner struct {
 	dialErr  error
 	env      map[string]string
 	out, err bytes.Buffer
-	cancel   context.CancelFunc
 	joined   []joinedAs
 }
 
