@@ -9,11 +9,13 @@ import (
 	"time"
 )
 
-// fakeNet joins fakeSockets. For each datagram the sender's path says when its
-// copies arrive; none: lost. Queues are bounded, and drop when full.
+// fakeSocket is a Socket in memory. For each datagram the sender's path says
+// when its copies arrive; none: lost. Queues are bounded, and drop when full.
 type fakeSocket struct {
 	addr    netip.AddrPort
 	skew    time.Duration // of this host's clock
+	lag     time.Duration // sends are stamped this much later
+	slow    func() error  // called by every send
 	ttl     int
 	path    func(b []byte) []time.Duration
 	peers   map[netip.AddrPort]*fakeSocket
@@ -22,9 +24,6 @@ type fakeSocket struct {
 	mu      sync.Mutex
 	limit   time.Time
 	changed chan struct{}
-	sentN   int
-	gotN    int
-	outLen  []int
 }
 
 type datagram struct {
@@ -55,13 +54,15 @@ func (s *fakeSocket) WriteTo(b []byte, to netip.AddrPort) (time.Time, error) {
 		return time.Time{}, net.ErrClosed
 	default:
 	}
-	s.mu.Lock()
-	s.sentN++
-	s.outLen = append(s.outLen, len(b))
-	s.mu.Unlock()
+	stamp := time.Now().Add(s.skew + s.lag)
+	if s.slow != nil {
+		if err := s.slow(); err != nil {
+			return time.Time{}, err
+		}
+	}
 	far, ok := s.peers[to]
 	if !ok {
-		return time.Now().Add(s.skew), nil
+		return stamp, nil
 	}
 	for _, d := range s.path(b) {
 		m := datagram{slices.Clone(b), s.addr}
@@ -72,7 +73,7 @@ func (s *fakeSocket) WriteTo(b []byte, to netip.AddrPort) (time.Time, error) {
 			}
 		})
 	}
-	return time.Now().Add(s.skew), nil
+	return stamp, nil
 }
 
 func (s *fakeSocket) ReadFrom(b []byte) (int, netip.AddrPort, int, time.Time, error) {
@@ -91,9 +92,6 @@ func (s *fakeSocket) ReadFrom(b []byte) (int, netip.AddrPort, int, time.Time, er
 		}
 		select {
 		case m := <-s.in:
-			s.mu.Lock()
-			s.gotN++
-			s.mu.Unlock()
 			return copy(b, m.b), m.from, s.ttl, time.Now().Add(s.skew), nil
 		case <-expired:
 			return 0, netip.AddrPort{}, 0, time.Time{}, os.ErrDeadlineExceeded
@@ -118,12 +116,6 @@ func (s *fakeSocket) LocalAddr() netip.AddrPort { return s.addr }
 func (s *fakeSocket) Close() error {
 	close(s.closed)
 	return nil
-}
-
-func (s *fakeSocket) counts() (sent, got int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sentN, s.gotN
 }
 
 // always delivers once after d.

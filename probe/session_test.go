@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,8 @@ func TestInjectedDelayLossAndOrder(t *testing.T) {
 			want: figures{received: 10, dups: 1}, min: 15, max: 15},
 		{name: "twice back", back: map[int][]time.Duration{3: {5 * msec, 6 * msec, 7 * msec}},
 			want: figures{received: 10, dups: 2}, min: 15, max: 15},
+		{name: "the last one twice back", back: map[int][]time.Duration{9: {5 * msec, 12 * msec}},
+			want: figures{received: 10, dups: 1}, min: 15, max: 15},
 		{name: "overtaken", there: map[int][]time.Duration{6: {55 * msec}}, // two later ones pass it
 			want: figures{received: 10, reordered: 1}, min: 15, max: 60},
 		{name: "late", back: map[int][]time.Duration{5: {1200 * msec}}, // the timeout is 1 s, and 8 more come
@@ -154,6 +157,111 @@ func TestClockOffset(t *testing.T) {
 			t.Error("clocks 250 ms apart that both claim 100 ms were believed")
 		}
 	})
+}
+
+// The true send stamp of an answer travels in the one after it, or in the
+// statement; whichever of the two answers comes first.
+func TestSendStampsFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := fakePair(always(10*msec), nth(5*msec, map[int][]time.Duration{3: {50 * msec}, 6: {5 * msec, 6 * msec}}))
+		b.lag = msec // what the reflector cannot know when it writes its stamp
+		run, _, _, l := over(t, Params{Count: 10, Interval: 20 * msec, Size: 200, Timeout: time.Second}, a, b)
+		near(t, "min", l.RTT.Min, 14)
+		near(t, "p90", l.RTT.P90, 14)
+		near(t, "max", l.RTT.Max, 59)
+		near(t, "serverProcUs", l.ServerProcUs, 1000)
+		if l := Analyse(run, nil); *l.RTT.P90 != 15 {
+			t.Errorf("p90 without the statement, which has the last stamp, is %v, want 15", *l.RTT.P90)
+		}
+	})
+}
+
+// A send that takes long does not shift the schedule.
+func TestAbsoluteDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := fakePair(always(msec), always(msec))
+		n := 0
+		a.slow = func() error {
+			if n++; n%3 == 0 {
+				time.Sleep(7 * msec)
+			}
+			return nil
+		}
+		run, _, _, l := over(t, Params{Count: 20, Interval: 5 * msec, Size: 200, Timeout: time.Second}, a, b)
+		for i := 2; i < len(run.Sent); i++ {
+			if d := run.Sent[i].Slot.Sub(run.Sent[i-1].Slot); d != 5*msec {
+				t.Errorf("slot %d is %v after the one before", i, d)
+			}
+		}
+		near(t, "send timer error", l.SendTimerErrUs, 2000)
+	})
+}
+
+func TestSendsThatFail(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		from, to int // of these sends, counted from 0
+		sent     int
+		failed   bool
+	}{
+		{"for a moment", 5, 9, 40, false},
+		{"for good", 5, 1000, 5 + maxSendErrors, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := fakePair(always(msec), always(msec))
+				n := -1
+				a.slow = func() error {
+					if n++; n >= tt.from && n < tt.to {
+						return errors.New("no route to host")
+					}
+					return nil
+				}
+				run, _, _, l := over(t, Params{Count: 40, Interval: 5 * msec, Size: 200, Timeout: 50 * msec}, a, b)
+				if l.Sent != tt.sent || l.Received != min(5, tt.from)+max(0, 40-tt.to) || (run.Err != nil) != tt.failed {
+					t.Errorf("%+v, %v", l, run.Err)
+				}
+				if tt.failed && run.Err.Code != CodeInternal {
+					t.Errorf("code %s", run.Err.Code)
+				}
+			})
+		})
+	}
+}
+
+// Reading errors that pass are no end; those that stay are.
+func TestReadErrors(t *testing.T) {
+	for errs, want := range map[int]string{maxReadErrors - 1: "", maxReadErrors: CodeInternal} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := fakePair(always(msec), always(msec))
+			p := Params{Count: 5, Interval: 5 * msec, Size: 200, Timeout: 50 * msec}
+			s := session(p)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- NewReflector(s, b, rand.Reader).Run(ctx) }()
+			run, err := RunLatency(t.Context(), s, &failingSocket{Socket: a, left: errs}, b.LocalAddr(), nil)
+			cancel()
+			if err := errors.Join(err, <-done); err != nil {
+				t.Fatal(err)
+			}
+			if got := run.Err; (got == nil) != (want == "") || got != nil && got.Code != want {
+				t.Errorf("after %d errors: %v", errs, got)
+			}
+		})
+	}
+}
+
+// failingSocket fails to read for a while.
+type failingSocket struct {
+	Socket
+	left int
+}
+
+func (s *failingSocket) ReadFrom(b []byte) (int, netip.AddrPort, int, time.Time, error) {
+	if s.left--; s.left >= 0 {
+		return 0, netip.AddrPort{}, 0, time.Time{}, errors.New("connection refused")
+	}
+	return s.Socket.ReadFrom(b)
 }
 
 func TestCancelled(t *testing.T) {

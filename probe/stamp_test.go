@@ -161,7 +161,7 @@ func TestPacketSizes(t *testing.T) {
 
 func FuzzSenderPacket(f *testing.F) {
 	f.Add(make([]byte, 112), true)
-	f.Add(make([]byte, 43), false)
+	f.Add(make([]byte, 44), false)
 	f.Fuzz(func(t *testing.T, b []byte, auth bool) {
 		m := StampPlain
 		if auth {
@@ -179,7 +179,7 @@ func FuzzSenderPacket(f *testing.F) {
 
 func FuzzReflectorPacket(f *testing.F) {
 	f.Add(make([]byte, 112), true)
-	f.Add(make([]byte, 43), false)
+	f.Add(make([]byte, 44), false)
 	f.Fuzz(func(t *testing.T, b []byte, auth bool) {
 		m := StampPlain
 		if auth {
