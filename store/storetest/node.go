@@ -170,9 +170,7 @@ func testSpool(t *testing.T, db Node) {
 }
 
 func testRetain(t *testing.T, db Node) {
-	for n := range 700 {
-		must(t, db.AddResult(store.ResultRecord{Result: Result(n)}, n%100 == 0))
-	}
+	addAll(t, db, Results(0, 700), func(n int) bool { return n%100 == 0 })
 	removed, err := db.Retain(Result(600).Started)
 	must(t, err)
 	if removed != 594 {

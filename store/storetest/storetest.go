@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/probe"
 	"github.com/peerprobe/peerprobe/store"
@@ -83,9 +85,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) Node) {
 		"Refused":     testRefused,
 		"Paging": func(t *testing.T, db Node) {
 			testPaging(t, db, func(rs []probe.Result) {
-				for _, r := range rs {
-					must(t, db.AddResult(store.ResultRecord{Result: r}, false))
-				}
+				addAll(t, db, rs, func(int) bool { return false })
 			})
 		},
 	})
@@ -123,6 +123,16 @@ func runAll[S Common](t *testing.T, open func(*testing.T, string) S, tests map[s
 			checkAndClose(t, open(t, dir))
 		})
 	}
+}
+
+// addAll adds results from many goroutines, so that they share commits.
+func addAll(t *testing.T, db Node, rs []probe.Result, spool func(n int) bool) {
+	var g errgroup.Group
+	g.SetLimit(64)
+	for n, r := range rs {
+		g.Go(func() error { return db.AddResult(store.ResultRecord{Result: r}, spool(n)) })
+	}
+	must(t, g.Wait())
 }
 
 func checkAndClose(t *testing.T, s Common) {
