@@ -1,0 +1,600 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/p2p"
+	"github.com/peerprobe/peerprobe/probe"
+	"github.com/peerprobe/peerprobe/store"
+)
+
+func TestFirstNodeIsAppointed(t *testing.T) {
+	r := start(t, testConfig(t))
+	c := r.join("127.61.187.2")
+	a := c.register(cluster.Request{City: "Wuhan", Tags: []string{"rack-1"}})
+	if c.city() != "changsha" {
+		t.Errorf("placed in %s: the map must beat what the node declares", c.city())
+	}
+	cert, err := c.net.Certificate(a.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cert.Successions) != 1 || !slices.Equal(cert.Successions[0], []cluster.ID{c.id()}) || cert.City != "changsha" {
+		t.Errorf("certificate %+v does not appoint %s", cert, c.id())
+	}
+	if a.FirstSeen == 0 {
+		t.Error("the answer does not say when the node was first seen")
+	}
+	b := c.register(cluster.Request{City: "Wuhan", Tags: []string{"rack-1"}})
+	if !bytes.Equal(a.Cert.Payload, b.Cert.Payload) || !bytes.Equal(a.Admission.Payload, b.Admission.Payload) {
+		t.Error("asking again changed the certificate or the admission")
+	}
+	nodes, err := r.Nodes(context.Background())
+	if err != nil || len(nodes) != 1 {
+		t.Fatalf("%d nodes, %v", len(nodes), err)
+	}
+	n := nodes[0]
+	if n.ID != p2p.IDText(c.id()) || n.City != "changsha" || !n.Online || n.IP != "127.61.187.2" ||
+		n.Role != RoleCandidate || n.Class != cluster.ClassOwn || !slices.Equal(n.Tags, []string{"rack-1"}) || len(n.Addrs) != 1 {
+		t.Errorf("node %+v", n)
+	}
+	if want := "changsha (map 127.61.187.0/24, declared wuhan)"; n.Place != want {
+		t.Errorf("place %q, want %q", n.Place, want)
+	}
+}
+
+func TestConcurrentFirstJoins(t *testing.T) {
+	r := start(t, testConfig(t))
+	const nodes = 50
+	clients := make([]*client, nodes)
+	for i := range clients {
+		clients[i] = r.join(fmt.Sprintf("127.61.187.%d", 10+i))
+	}
+	answers := make([]*cluster.Answer, nodes)
+	errs := make([]error, nodes)
+	var wg sync.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() { answers[i], errs[i] = c.try(cluster.Request{Kind: cluster.CallRegister}) })
+	}
+	wg.Wait()
+	for i, a := range answers {
+		if errs[i] != nil || a.Error != nil {
+			t.Fatalf("node %d: %v, %v", i, errs[i], a)
+		}
+		if a.Cert.Hash() != answers[0].Cert.Hash() {
+			t.Fatalf("node %d got another certificate", i)
+		}
+		if _, err := clients[i].net.Admission(a.Admission); err != nil {
+			t.Errorf("node %d: %v", i, err)
+		}
+	}
+	cert, err := clients[0].net.Certificate(answers[0].Cert)
+	if err != nil || len(cert.Successions) != 1 || len(cert.Successions[0]) != 1 {
+		t.Fatalf("certificate %+v, %v: one node must be appointed", cert, err)
+	}
+	if all, err := r.Nodes(context.Background()); err != nil || len(all) != nodes {
+		t.Errorf("%d nodes, %v", len(all), err)
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	r := start(t, testConfig(t))
+	first, second := r.join("127.61.187.2"), r.join("127.61.187.3")
+	_, lead := first.becomeHead()
+	second.register(cluster.Request{})
+	a := first.call(cluster.Request{
+		Kind: cluster.CallPropose, Lead: lead, Living: []cluster.ID{first.id(), second.id()}, Admission: first.adm,
+	})
+	cert, err := first.net.Certificate(a.Cert)
+	if err != nil || len(cert.Successions[0]) != 2 || cert.Successions[0][0] != first.id() {
+		t.Fatalf("proposal answered by %+v, %v", cert, err)
+	}
+	low := first.lead(a.Cert, 0, 2)
+	first.call(cluster.Request{Kind: cluster.CallTakeover, Lead: low, Cert: a.Cert, Admission: first.adm})
+	high := second.lead(a.Cert, 1, 1)
+	second.call(cluster.Request{Kind: cluster.CallTakeover, Lead: high, Cert: a.Cert, Admission: second.adm})
+
+	clusters, err := r.Clusters(context.Background())
+	if err != nil || len(clusters) != 1 {
+		t.Fatalf("%d clusters, %v", len(clusters), err)
+	}
+	c := clusters[0]
+	if c.Head != p2p.IDText(second.id()) || c.HeadIP != "127.61.187.3" || c.City != "changsha" || c.Members != 2 || c.Online != 2 || len(c.Succession) != 2 {
+		t.Errorf("cluster %+v, want %s to lead", c, second.id())
+	}
+	if n := len(c.Changes); n < 2 || c.Changes[n-1].Head != c.Head || c.Changes[n-1].Term != c.Term || c.Changes[n-1].At.IsZero() {
+		t.Errorf("changes %+v", c.Changes)
+	}
+	// The deposed head reports, and hears of the higher term.
+	got, err := first.try(cluster.Request{Kind: cluster.CallReport, Lead: low, Cert: a.Cert, Admission: first.adm, Living: []cluster.ID{first.id()}})
+	if err != nil || len(got.Leads) == 0 || got.Leads[0].Hash() != high.Hash() {
+		t.Errorf("the deposed head was answered %+v, %v", got, err)
+	}
+	audit := r.auditOf(t, auditHead)
+	if len(audit) < 2 || audit[0].Actor != p2p.IDText(second.id()) || audit[0].Object != "changsha" {
+		t.Errorf("audit of heads: %+v", audit)
+	}
+	if audit := r.auditOf(t, auditAdmit); len(audit) != 2 || !strings.HasPrefix(audit[0].From, "127.61.187.3:") {
+		t.Errorf("audit of admissions: %+v", audit)
+	}
+}
+
+// auditOf reads the lines of one action, newest first. Lines are written beside
+// the requests, so it waits for a line that comes after them.
+func (r *running) auditOf(t *testing.T, action string) []store.AuditEntry {
+	t.Helper()
+	r.srv.audit.lines <- store.AuditEntry{Action: "mark"}
+	for deadline := time.Now().Add(testWait); ; {
+		all, err := r.Audit(1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) > 0 && all[0].Action == "mark" {
+			return slices.DeleteFunc(all, func(e store.AuditEntry) bool { return e.Action != action })
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the audit does not come")
+		}
+	}
+}
+
+func TestOtherHeadsComeWithTheAnswer(t *testing.T) {
+	r := start(t, testConfig(t))
+	_, lead := r.join("127.61.187.2").becomeHead()
+	a := r.join("127.61.183.2").register(cluster.Request{})
+	if len(a.Heads) != 1 || a.Heads[0].Hash() != lead.Hash() {
+		t.Errorf("the first of Wuhan was told of %d other heads", len(a.Heads))
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	r := start(t, testConfig(t))
+	for _, tt := range []struct{ ip, declared, city string }{
+		{"127.61.183.9", "", "wuhan"},
+		{"127.0.0.5", "长沙市", "changsha"},
+		{"127.0.0.6", "", "unknown"},
+		{"127.0.0.7", "<script>", "script"},
+	} {
+		c := r.join(tt.ip)
+		c.register(cluster.Request{City: cluster.City(tt.declared)})
+		if c.city() != tt.city {
+			t.Errorf("%s, %q: placed in %s, want %s", tt.ip, tt.declared, c.city(), tt.city)
+		}
+	}
+}
+
+func TestResultsExactlyOnce(t *testing.T) {
+	r := start(t, testConfig(t))
+	head, member, other := r.join("127.61.187.2"), r.join("127.61.187.3"), r.join("127.61.183.2")
+	_, lead := head.becomeHead()
+	member.register(cluster.Request{})
+	_, otherLead := other.becomeHead()
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	msg := head.batch(lead, head.result(1, at), member.result(1, at.Add(time.Second)))
+	for i, want := range []p2p.ResultsAck{{Version: 1, Added: 2}, {Version: 1, Known: 2}} {
+		ack, err := head.deliver(msg)
+		if err != nil || *ack != want {
+			t.Fatalf("delivery %d: %+v, %v", i, ack, err)
+		}
+	}
+	page, err := r.Results(store.Query{InitiatorCity: "changsha"})
+	if err != nil || len(page.Results) != 2 || page.Results[0].Key != member.result(1, at).Key {
+		t.Errorf("stored: %+v, %v", page, err)
+	}
+	forged := head.batch(lead, head.result(2, at))
+	forged.Sig = cluster.Sign(cluster.DomainBatch, p2p.BatchDigest(forged.Batch), cluster.SignerOf(other.key))
+	swapped := head.batch(lead, head.result(2, at))
+	swapped.Sig = msg.Sig
+	version := head.batch(lead, head.result(2, at))
+	version.Version = 9
+	garbage := head.batch(lead)
+	garbage.Batch = []byte("no batch")
+	garbage.Sig = cluster.Sign(cluster.DomainBatch, p2p.BatchDigest(garbage.Batch), cluster.SignerOf(head.key))
+	for _, tt := range []struct {
+		name string
+		from *client
+		msg  *p2p.ResultsMsg
+		code string
+	}{
+		{"a member that is no head", member, member.batch(cluster.Signed{}, member.result(2, at)), cluster.CodeNotHead},
+		{"with the head's claim", member, member.batch(lead, member.result(2, at)), cluster.CodeNotHead},
+		{"another city's result", other, other.batch(otherLead, member.result(2, at)), codeInvalid},
+		{"another's signature", head, forged, codeInvalid},
+		{"another batch's signature", head, swapped, codeInvalid},
+		{"another version", head, version, cluster.CodeVersion},
+		{"garbage", head, garbage, codeInvalid},
+		{"a result of nobody", head, head.batch(lead, probe.Result{Schema: 1, Key: probe.Key{Node: "nobody", Boot: 1, Seq: 1}, Tool: "latency", Status: probe.StatusFailed}), codeInvalid},
+	} {
+		ack, err := tt.from.deliver(tt.msg)
+		if err != nil || ack.Error == nil || ack.Error.Code != tt.code {
+			t.Errorf("%s: %+v, %v, want %s", tt.name, ack, err, tt.code)
+		}
+	}
+	// Without a claim the table decides who leads.
+	if ack, err := head.deliver(head.batch(cluster.Signed{}, head.result(3, at))); err != nil || ack.Added != 1 {
+		t.Errorf("the head without its claim: %+v, %v", ack, err)
+	}
+	if page, err := r.Results(store.Query{}); err != nil || len(page.Results) != 3 {
+		t.Errorf("%d results stored, %v", len(page.Results), err)
+	}
+}
+
+// A head that has been replaced delivers nothing any more.
+func TestDeposedHeadDeliversNothing(t *testing.T) {
+	r := start(t, testConfig(t))
+	first, second := r.join("127.61.187.2"), r.join("127.61.187.3")
+	_, lead := first.becomeHead()
+	second.register(cluster.Request{})
+	a := first.call(cluster.Request{Kind: cluster.CallPropose, Lead: lead, Living: []cluster.ID{first.id(), second.id()}})
+	low, high := first.lead(a.Cert, 0, 2), second.lead(a.Cert, 1, 1)
+	at := time.Now()
+	// The new head delivers before its take-over was told: its claim is enough.
+	if ack, err := second.deliver(second.batch(high, second.result(1, at))); err != nil || ack.Added != 1 {
+		t.Errorf("the new head: %+v, %v", ack, err)
+	}
+	second.call(cluster.Request{Kind: cluster.CallTakeover, Lead: high, Cert: a.Cert})
+	if ack, err := first.deliver(first.batch(low, first.result(1, at))); err != nil || ack.Error == nil || ack.Error.Code != cluster.CodeNotHead {
+		t.Errorf("the deposed head: %+v, %v", ack, err)
+	}
+}
+
+func TestStrangerIsReset(t *testing.T) {
+	r := start(t, testConfig(t))
+	c := r.join("127.61.187.2")
+	at := time.Now()
+	msg := c.batch(cluster.Signed{}, c.result(1, at))
+	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNoNetwork) {
+		t.Errorf("without an admission: %v", err)
+	}
+	// Another network's admission, and one made by itself.
+	c.host.SetAdmission(cluster.Sign(cluster.DomainAdmission, cluster.Admission{
+		Version: 1, Network: c.net.Network(), ID: c.id(), City: "changsha", Class: cluster.ClassOwn, Serial: 1,
+	}, cluster.SignerOf(c.key)))
+	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNotAdmitted) {
+		t.Errorf("with an admission of its own making: %v", err)
+	}
+	other := r.join("127.61.187.3")
+	other.register(cluster.Request{})
+	c.host.SetAdmission(other.adm)
+	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNotAdmitted) {
+		t.Errorf("with another node's admission: %v", err)
+	}
+	if n := r.srv.host.Counters().NotAdmitted; n != 2 {
+		t.Errorf("%d streams counted as not admitted, want 2", n)
+	}
+}
+
+func TestWrongIdentity(t *testing.T) {
+	r := start(t, testConfig(t))
+	h := newHost(t, newKey(t), "127.0.0.9")
+	addr, _, _ := strings.Cut(r.Info().Multiaddrs[0], "/p2p/")
+	if _, _, err := p2p.FetchJoin(context.Background(), h, r.Info().Multiaddrs[0]); err != nil {
+		t.Errorf("the right one: %v", err)
+	}
+	if _, _, err := p2p.FetchJoin(context.Background(), h, addr+"/p2p/"+p2p.IDText(newHost(t, newKey(t), "127.0.0.8").ID())); err == nil {
+		t.Error("a registry with another identity was accepted")
+	}
+}
+
+func TestRestart(t *testing.T) {
+	cfg := testConfig(t)
+	r := start(t, cfg)
+	c := r.join("127.61.187.2")
+	cert, lead := c.becomeHead()
+	at := time.Now()
+	if ack, err := c.deliver(c.batch(lead, c.result(1, at))); err != nil || ack.Added != 1 {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	before, nodes := r.Info(), r.nodesNow(t)
+	clusters, _ := r.Clusters(context.Background())
+	r.close()
+	if _, err := r.Nodes(context.Background()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a stopped registry answers: %v", err)
+	}
+	if err := r.Run(context.Background()); !errors.Is(err, ErrRanAlready) {
+		t.Errorf("it runs again: %v", err)
+	}
+
+	r = start(t, cfg)
+	if r.Info().Network != before.Network || r.Info().ID != before.ID {
+		t.Errorf("another network or host after the restart: %+v, was %+v", r.Info(), before)
+	}
+	if got := r.nodesNow(t); fmt.Sprint(got) != fmt.Sprint(nodes) {
+		t.Errorf("nodes\n%+v, were\n%+v", got, nodes)
+	}
+	if got, err := r.Clusters(context.Background()); err != nil || fmt.Sprint(got) != fmt.Sprint(clusters) {
+		t.Errorf("clusters\n%+v (%v), were\n%+v", got, err, clusters)
+	}
+	d := r.joinAs(c.key, "127.61.187.3")
+	a := d.register(cluster.Request{})
+	if a.Cert.Hash() != cert.Hash() || !bytes.Equal(d.adm.Payload, c.adm.Payload) {
+		t.Error("another certificate or admission after the restart")
+	}
+	if ack, err := d.deliver(d.batch(lead, d.result(1, at))); err != nil || ack.Known != 1 || ack.Added != 0 {
+		t.Errorf("the same result again: %+v, %v", ack, err)
+	}
+	r.close()
+	db, err := store.OpenRegistry(cfg.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Check(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func (r *running) nodesNow(t *testing.T) []Node {
+	t.Helper()
+	nodes, err := r.Nodes(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range nodes { // both move with the clock
+		nodes[i].LastSeen, nodes[i].Online = time.Time{}, false
+	}
+	return nodes
+}
+
+func TestTokens(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Tokens = true
+	r := start(t, cfg)
+	info := r.Info()
+	text, err := os.ReadFile(info.TokenFile)
+	if err != nil || strings.TrimSpace(string(text)) != info.Token || !strings.HasPrefix(info.Token, string(info.Network)+".") {
+		t.Fatalf("token %q, file %q, %v", info.Token, text, err)
+	}
+	if want := "peerprobe join --rs " + info.JoinAddr + " --token-file " + info.TokenFile; info.JoinCommand != want {
+		t.Errorf("command %q, want %q", info.JoinCommand, want)
+	}
+	if strings.Contains(info.JoinCommand, info.Token) {
+		t.Error("the token is in the command line")
+	}
+	c := r.join("127.61.187.2")
+	reg := cluster.Request{Kind: cluster.CallRegister}
+	for token, want := range map[string]string{
+		"":                                   "--token-file",
+		"rubbish":                            "<network>.<secret>",
+		string(info.Network) + ".":           "<network>.<secret>",
+		"other." + info.Token[27:]:           "the token is of network other",
+		string(info.Network) + ".wrongwrong": "not known here",
+	} {
+		reg.Token = token
+		if no := c.refused(cluster.CodeToken, reg); !strings.Contains(no.Message, want) {
+			t.Errorf("token %q: %q, want %q in it", token, no.Message, want)
+		}
+	}
+	c.register(cluster.Request{Token: info.Token})
+	c.register(cluster.Request{}) // comes back without it
+
+	guest, err := r.MakeToken(TokenOptions{Class: cluster.ClassGuest, City: "武汉", Uses: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.Token = guest
+	if no := r.join("127.61.187.9").refused(cluster.CodeToken, reg); !strings.Contains(no.Message, "admits to wuhan") {
+		t.Errorf("outside of the token's city: %s", no.Message)
+	}
+	w := r.join("127.61.183.2")
+	w.register(cluster.Request{Token: guest})
+	if adm, _ := w.net.Admission(w.adm); adm.Class != cluster.ClassGuest {
+		t.Errorf("class %s", adm.Class)
+	}
+	if no := r.join("127.61.183.3").refused(cluster.CodeToken, reg); !strings.Contains(no.Message, "used up") {
+		t.Errorf("a second node with a token for one: %s", no.Message)
+	}
+	if lines := r.auditOf(t, auditRefuse); len(lines) != 7 {
+		t.Errorf("%d refusals in the audit, want 7: %+v", len(lines), lines)
+	}
+	for _, e := range r.auditOf(t, auditAdmit) {
+		if strings.Contains(fmt.Sprint(e), info.Token[27:]) {
+			t.Error("the token is in the audit")
+		}
+	}
+	if _, err := r.MakeToken(TokenOptions{Class: "king"}); err == nil {
+		t.Error("a token of an unknown class was made")
+	}
+	r.close()
+	if _, err := r.MakeToken(TokenOptions{}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a stopped registry makes tokens: %v", err)
+	}
+	r = start(t, cfg)
+	if r.Info().Token != "" || r.Info().JoinCommand == "" || r.Info().TokenFile != info.TokenFile {
+		t.Errorf("the restart made another token: %+v", r.Info())
+	}
+}
+
+// Tables are lost, keys are not: who was admitted comes in by its admission.
+func TestLostTablesHeal(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Tokens = true
+	r := start(t, cfg)
+	c := r.join("127.61.187.2")
+	c.register(cluster.Request{Token: r.Info().Token})
+	r.close()
+	files, err := filepath.Glob(filepath.Join(cfg.Data, "*.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no tables: %v", err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = start(t, cfg)
+	d := r.joinAs(c.key, "127.61.187.3")
+	d.register(cluster.Request{Admission: c.adm})
+	stranger := r.join("127.61.187.4")
+	stranger.refused(cluster.CodeToken, cluster.Request{Kind: cluster.CallRegister, Admission: c.adm})
+}
+
+func TestRegisterRateLimit(t *testing.T) {
+	r := start(t, testConfig(t))
+	flood := func(c *client, n int) (answered int) {
+		ctx, cancel := context.WithTimeout(context.Background(), testWait)
+		defer cancel()
+		s, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, maxRegister)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for range n {
+			if err := s.WriteMsg(cluster.Request{Version: 1, Kind: p2p.KindJoin}); err != nil {
+				break
+			}
+			frame, err := s.ReadFrame()
+			if err != nil {
+				break
+			}
+			if a, err := cluster.DecodeAnswer(frame); err == nil && a.Error != nil {
+				if a.Error.Code != cluster.CodeTooSoon {
+					t.Errorf("refused as %s", a.Error.Code)
+				}
+				break
+			}
+			answered++
+		}
+		return answered
+	}
+	stranger := r.join("127.61.187.2")
+	if n := flood(stranger, 3*registerBurst); n < registerBurst || n > registerBurst+int(testWait.Seconds()) {
+		t.Errorf("a stranger got %d answers, the burst is %d", n, registerBurst)
+	}
+	known := r.join("127.61.187.3")
+	known.register(cluster.Request{})
+	if n := flood(known, 3*registerBurst); n != 3*registerBurst {
+		t.Errorf("an admitted node got %d answers of %d", n, 3*registerBurst)
+	}
+}
+
+func TestMalformedRequests(t *testing.T) {
+	r := start(t, testConfig(t))
+	c := r.join("127.61.187.2")
+	ctx := context.Background()
+	s, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, maxRegister)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.WriteFrame([]byte("\xffnonsense")); err != nil {
+		t.Fatal(err)
+	}
+	frame, err := s.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := cluster.DecodeAnswer(frame); err != nil || a.Error == nil || a.Error.Code != cluster.CodeMalformed {
+		t.Errorf("nonsense was answered %+v, %v", a, err)
+	}
+	c.refused(cluster.CodeMalformed, cluster.Request{Kind: "dance"})
+	big, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer big.Close()
+	_ = big.WriteFrame(make([]byte, maxRegister+1))
+	if _, err := big.ReadFrame(); !errors.Is(err, p2p.ErrFrameTooLarge) {
+		t.Errorf("a huge frame: %v", err)
+	}
+}
+
+func TestDHT(t *testing.T) {
+	r := start(t, testConfig(t))
+	head := r.join("127.61.187.2")
+	_, lead := head.becomeHead()
+	ctx, cancel := context.WithTimeout(context.Background(), testWait)
+	defer cancel()
+	d, err := head.host.StartDHT(ctx, []cluster.Peer{head.reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Put(ctx, lead, "changsha", 0); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := r.srv.dht.Find(ctx, "changsha", 0)
+	if err != nil || got.Hash() != lead.Hash() {
+		t.Errorf("the registry's DHT: %v", err)
+	}
+	other := r.join("127.61.183.2")
+	other.becomeHead()
+	e, err := other.host.StartDHT(ctx, []cluster.Peer{other.reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for e.TableSize() == 0 && ctx.Err() == nil {
+		_, _, _ = e.Find(ctx, "nowhere", 0)
+	}
+	if got, _, err := e.Find(ctx, "changsha", 0); err != nil || got.Hash() != lead.Hash() {
+		t.Errorf("another head's DHT: %v", err)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	running := testConfig(t)
+	start(t, running)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("10.0.0.0/8\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		want   string
+		is     error
+	}{
+		"listen taken":   {func(c *Config) { c.Listen = taken.Addr().String() }, "--listen 127.0.0.1:", nil},
+		"web taken":      {func(c *Config) { c.Web = taken.Addr().String() }, "--web 127.0.0.1:", nil},
+		"p2p taken":      {func(c *Config) { c.P2P = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)} }, "--p2p /ip4/127.0.0.1/tcp/", nil},
+		"data in use":    {func(c *Config) { c.Data = running.Data }, "--data", store.ErrLocked},
+		"data is a file": {func(c *Config) { c.Data = file }, "--data", nil},
+		"bad map":        {func(c *Config) { c.GeoMap, c.GeoMapText = file, "" }, "--geo-map: " + file + ": bad CIDR map: line 1", nil},
+		"no map":         {func(c *Config) { c.GeoMap, c.GeoMapText = file+"x", "" }, "--geo-map", fs.ErrNotExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t)
+			tt.change(&cfg)
+			err := startFails(t, cfg)
+			if !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v, want %q in it", err, tt.want)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+// A run that ends while it starts ends without an error of its own and leaves
+// nothing behind.
+func TestCancelledAtOnce(t *testing.T) {
+	cfg := testConfig(t)
+	r, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	start(t, cfg).close() // the directory is free again
+}
