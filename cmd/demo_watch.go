@@ -42,8 +42,8 @@ func watch(ctx context.Context, n watched, want func(node.Status) bool) (node.St
 // watchAgain is how often a status is looked at that no change announces, such as a new backup.
 const watchAgain = 50 * time.Millisecond
 
-// settle waits until both clusters are complete: every node follows the head of its seat, the heads know
-// one another, and each has a backup that could take over.
+// settle waits until both clusters are complete: every node follows the head of its seat, and that has a
+// backup that could take over.
 func (d *demoNet) settle(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range demoHeads {
@@ -51,11 +51,11 @@ func (d *demoNet) settle(ctx context.Context) error {
 		for _, n := range all {
 			g.Go(func() error {
 				st, _, err := watch(ctx, n, func(st node.Status) bool {
-					return st.Head == head.id && (n != head || st.Backup != "" && st.Members == len(all) && st.Heads > 0)
+					return st.Head == head.id && (n != head || st.Backup != "" && st.Members == len(all))
 				})
 				if err != nil {
-					return fmt.Errorf("%w: %s of %s is %s of %d members, follows %s, %d other heads: %w",
-						errClaim, n.ip, h.city, st.Role, st.Members, dash(shortID(st.Head)), st.Heads, err)
+					return fmt.Errorf("%w: %s of %s is %s of %d members, follows %s, backup %s: %w",
+						errClaim, n.ip, h.city, st.Role, st.Members, dash(shortID(st.Head)), dash(shortID(st.Backup)), err)
 				}
 				return nil
 			})
