@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -146,7 +147,7 @@ func (c *column) encode(rs []probe.Result) ([]byte, error) {
 		if !ok {
 			continue
 		}
-		zero = zero && v.IsZero()
+		zero = zero && v.IsZero() && !(c.kind == kindFloat && math.Signbit(v.Float())) // -0 is zero to reflect
 		if err := e.value(c.kind, v); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -42,7 +43,7 @@ func Result(n int) probe.Result {
 		Target:    probe.End{Node: NodeName(to), City: cities[to%3], IP: fmt.Sprintf("61.183.207.%d", 100+to)},
 		Path: probe.Path{Mode: probe.ModeDirect, IPVersion: 4, Local: fmt.Sprintf("61.187.55.%d:%d", 100+from, 40000+rng.IntN(9999)),
 			Remote: fmt.Sprintf("61.183.207.%d:%d", 100+to, 40000+rng.IntN(9999)), Transport: "udp"},
-		Params: probe.DefaultParams(), Status: probe.StatusFinished, BytesUsed: 3440, Schedule: probe.SchedulePeriodic, LossTimeoutMs: 2000,
+		Params: probe.Params{Count: 10, Interval: 200 * time.Millisecond, Size: 172, Timeout: 2 * time.Second}, Status: probe.StatusFinished, BytesUsed: 3440, Schedule: probe.SchedulePeriodic, LossTimeoutMs: 2000,
 		Clock: probe.Clock{Initiator: probe.ClockState{Source: "adjtimex", Synchronised: true, ErrorMs: &clock},
 			Target: probe.ClockState{Source: "unknown"}, Method: "min-rtt"},
 	}
@@ -55,8 +56,8 @@ func Result(n int) probe.Result {
 		r.Status = probe.StatusPartial
 		r.Error = &probe.Error{Stage: probe.StageRun, Code: probe.CodePeerGone, Message: "the far end is gone"}
 	}
-	digest := r.FiguresDigest()
-	r.Sig.Digest = digest[:]
+	digest := sha256.Sum256([]byte(r.Key.String())) // made up: it must not change when results get a new field
+	r.Sig.Digest = digest[:16]
 	return r
 }
 
