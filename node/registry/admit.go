@@ -31,8 +31,6 @@ const (
 	crowdWindow = 24 * time.Hour
 )
 
-var noAddr netip.Addr
-
 // limiter has a bucket of requests for each address.
 type limiter struct {
 	mu      sync.Mutex

@@ -132,13 +132,21 @@ func TestKeepObserved(t *testing.T) {
 	trust := cluster.NewTrust(publicOf(newKey(t)))
 	r := newRoster(trust)
 	a, b := cluster.IDOf(publicOf(newKey(t))), cluster.IDOf(publicOf(newKey(t)))
-	r.expect([]cluster.NodeState{{ID: a, Observed: "192.0.2.1"}})
-	c := cluster.Changes{Nodes: []cluster.NodeState{{ID: a}, {ID: b}, {ID: a, Observed: "192.0.2.9"}}}
-	r.keepObserved(&c, b, netip.MustParseAddr("192.0.2.2"))
-	for i, want := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.9"} {
-		if got := c.Nodes[i].Observed; got != want {
+	r.expect([]cluster.NodeState{{ID: a, Observed: "192.0.2.1", LastSeen: 5}})
+	c := []cluster.NodeState{{ID: a}, {ID: b, Observed: "192.0.2.2"}, {ID: a, Observed: "192.0.2.9"}}
+	r.keepObserved(c)
+	for i, want := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.1"} {
+		if got := c[i].Observed; got != want {
 			t.Errorf("change %d: observed %q, want %q", i, got, want)
 		}
+	}
+	if got := r.lastHeard(a); got != 5 {
+		t.Errorf("last heard at %d", got)
+	}
+	r.expect([]cluster.NodeState{{ID: a, City: "wuhan", LastSeen: 5}, {ID: b, City: "wuhan", LastSeen: 6}})
+	r.hear(8, b, []cluster.ID{a})
+	if r.lastHeard(a) != 8 || r.lastHeard(b) != 8 {
+		t.Errorf("last heard at %d and %d", r.lastHeard(a), r.lastHeard(b))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
-	"github.com/peerprobe/peerprobe/store"
 )
 
 // errNotStored: the decision was made and could not be made durable, so it does
@@ -38,7 +37,7 @@ type decision struct {
 // makes what changed durable, and only then lets answers go. Decisions that
 // wait share one commit.
 type desk struct {
-	store   *store.Registry
+	apply   func(cluster.Changes) error // makes changes durable, all or none
 	roster  *roster
 	rebuild func() (*cluster.Table, error) // the table as it is stored
 	changed func(now []headChange, nodes cluster.Changes)
@@ -49,8 +48,8 @@ type desk struct {
 	table *cluster.Table
 }
 
-func newDesk(s *store.Registry, r *roster, rebuild func() (*cluster.Table, error), log *slog.Logger) (*desk, error) {
-	d := &desk{store: s, roster: r, rebuild: rebuild, log: log, calls: make(chan *decision, deskQueue), gone: make(chan struct{})}
+func newDesk(apply func(cluster.Changes) error, r *roster, rebuild func() (*cluster.Table, error), log *slog.Logger) (*desk, error) {
+	d := &desk{apply: apply, roster: r, rebuild: rebuild, log: log, calls: make(chan *decision, deskQueue), gone: make(chan struct{})}
 	var err error
 	d.table, err = rebuild()
 	return d, err
@@ -145,8 +144,8 @@ func (d *desk) serve(batch []*decision) error {
 }
 
 func (d *desk) keep(c cluster.Changes) error {
-	d.roster.keepObserved(&c, "", noAddr)
-	if err := d.store.Apply(c); err != nil {
+	d.roster.keepObserved(c.Nodes)
+	if err := d.apply(c); err != nil {
 		return err
 	}
 	heads := d.roster.apply(c)

@@ -217,7 +217,9 @@ func FuzzParseQuery(f *testing.F) {
 
 // FuzzHTTP sends foreign request lines through the whole HTTP side.
 func FuzzHTTP(f *testing.F) {
-	s := &server{}
+	gone := make(chan struct{})
+	close(gone)
+	s := &server{desk: &desk{gone: gone}}
 	mux := http.NewServeMux()
 	mux.HandleFunc(pathNodes, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := parameters(r.URL.RawQuery); err != nil {

@@ -90,8 +90,11 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 		}
 		answer = refused(no)
 	}
-	if answer.Error != nil {
+	switch {
+	case answer.Error != nil:
 		s.refusedAudit(r, req, answer.Error)
+	case req.Kind != cluster.CallRegister: // from a head that leads
+		s.roster.hear(time.Now().UnixMilli(), r.ID, req.Living)
 	}
 	return answer
 }
@@ -114,7 +117,12 @@ func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluste
 	if err != nil || answer == nil || answer.Error != nil {
 		return answer, changes, err
 	}
-	s.roster.keepObserved(&changes, r.ID, ip)
+	s.roster.keepObserved(changes.Nodes)
+	for i := range changes.Nodes {
+		if changes.Nodes[i].ID == r.ID {
+			changes.Nodes[i].Observed = ip.String()
+		}
+	}
 	s.roster.expect(changes.Nodes)
 	for _, n := range changes.Nodes {
 		if n.ID != r.ID || known && before.serial == n.Serial {

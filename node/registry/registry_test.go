@@ -17,7 +17,6 @@ import (
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
-	"github.com/peerprobe/peerprobe/probe"
 	"github.com/peerprobe/peerprobe/store"
 )
 
@@ -151,6 +150,68 @@ func (r *running) auditOf(t *testing.T, action string) []store.AuditEntry {
 	}
 }
 
+// A node that moves registers from its new address: that one stays, also when
+// its head reports it later and after a restart.
+func TestObservedAddressFollows(t *testing.T) {
+	cfg := testConfig(t)
+	r := start(t, cfg)
+	c := r.join("127.61.187.2")
+	_, lead := c.becomeHead()
+	r.close()
+	r = start(t, cfg)
+	d := r.joinAs(c.key, "127.61.187.77")
+	d.register(cluster.Request{})
+	d.call(cluster.Request{Kind: cluster.CallTakeover, Lead: d.lead(mustLead(t, d, lead).Certificate, 0, 99)})
+	d.call(cluster.Request{Kind: cluster.CallReport, Lead: d.lead(mustLead(t, d, lead).Certificate, 0, 100), Living: []cluster.ID{d.id()}})
+	for range 2 {
+		if n := r.nodesNow(t); len(n) != 1 || n[0].IP != "127.61.187.77" {
+			t.Errorf("nodes %+v", n)
+		}
+		r.close()
+		r = start(t, cfg)
+	}
+}
+
+func mustLead(t *testing.T, c *client, raw cluster.Signed) *cluster.Lead {
+	t.Helper()
+	l, _, err := c.net.Lead(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestOnlineIsWhatHeadsReport(t *testing.T) {
+	r := start(t, testConfig(t))
+	head, member := r.join("127.61.187.2"), r.join("127.61.187.3")
+	cert, _ := head.becomeHead()
+	member.register(cluster.Request{})
+	online := func(now int64) (n int) {
+		for _, c := range []*client{head, member} {
+			if r.srv.isOnline(c.id(), now) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := online(time.Now().UnixMilli()); n != 2 {
+		t.Errorf("%d of 2 online after they registered", n)
+	}
+	later := time.Now().Add(onlineWithin + time.Second).UnixMilli()
+	if n := online(later); n != 0 {
+		t.Errorf("%d online without a report", n)
+	}
+	// What a report would do then: only the head is still there.
+	r.srv.roster.hear(later, head.id(), []cluster.ID{head.id()})
+	if n := online(later); n != 1 {
+		t.Errorf("%d online, the head reports itself only", n)
+	}
+	head.call(cluster.Request{Kind: cluster.CallReport, Lead: head.lead(cert, 0, 5), Living: []cluster.ID{head.id(), member.id()}})
+	if got := r.srv.roster.heard[member.id()]; got == 0 {
+		t.Error("a report was not heard")
+	}
+}
+
 func TestOtherHeadsComeWithTheAnswer(t *testing.T) {
 	r := start(t, testConfig(t))
 	_, lead := r.join("127.61.187.2").becomeHead()
@@ -173,107 +234,6 @@ func TestPlacement(t *testing.T) {
 		if c.city() != tt.city {
 			t.Errorf("%s, %q: placed in %s, want %s", tt.ip, tt.declared, c.city(), tt.city)
 		}
-	}
-}
-
-func TestResultsExactlyOnce(t *testing.T) {
-	r := start(t, testConfig(t))
-	head, member, other := r.join("127.61.187.2"), r.join("127.61.187.3"), r.join("127.61.183.2")
-	_, lead := head.becomeHead()
-	member.register(cluster.Request{})
-	_, otherLead := other.becomeHead()
-	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	msg := head.batch(lead, head.result(1, at), member.result(1, at.Add(time.Second)))
-	for i, want := range []p2p.ResultsAck{{Version: 1, Added: 2}, {Version: 1, Known: 2}} {
-		ack, err := head.deliver(msg)
-		if err != nil || *ack != want {
-			t.Fatalf("delivery %d: %+v, %v", i, ack, err)
-		}
-	}
-	page, err := r.Results(store.Query{InitiatorCity: "changsha"})
-	if err != nil || len(page.Results) != 2 || page.Results[0].Key != member.result(1, at).Key {
-		t.Errorf("stored: %+v, %v", page, err)
-	}
-	forged := head.batch(lead, head.result(2, at))
-	forged.Sig = cluster.Sign(cluster.DomainBatch, p2p.BatchDigest(forged.Batch), cluster.SignerOf(other.key))
-	swapped := head.batch(lead, head.result(2, at))
-	swapped.Sig = msg.Sig
-	version := head.batch(lead, head.result(2, at))
-	version.Version = 9
-	garbage := head.batch(lead)
-	garbage.Batch = []byte("no batch")
-	garbage.Sig = cluster.Sign(cluster.DomainBatch, p2p.BatchDigest(garbage.Batch), cluster.SignerOf(head.key))
-	for _, tt := range []struct {
-		name string
-		from *client
-		msg  *p2p.ResultsMsg
-		code string
-	}{
-		{"a member that is no head", member, member.batch(cluster.Signed{}, member.result(2, at)), cluster.CodeNotHead},
-		{"with the head's claim", member, member.batch(lead, member.result(2, at)), cluster.CodeNotHead},
-		{"another city's result", other, other.batch(otherLead, member.result(2, at)), codeInvalid},
-		{"another's signature", head, forged, codeInvalid},
-		{"another batch's signature", head, swapped, codeInvalid},
-		{"another version", head, version, cluster.CodeVersion},
-		{"garbage", head, garbage, codeInvalid},
-		{"a result of nobody", head, head.batch(lead, probe.Result{Schema: 1, Key: probe.Key{Node: "nobody", Boot: 1, Seq: 1}, Tool: "latency", Status: probe.StatusFailed}), codeInvalid},
-	} {
-		ack, err := tt.from.deliver(tt.msg)
-		if err != nil || ack.Error == nil || ack.Error.Code != tt.code {
-			t.Errorf("%s: %+v, %v, want %s", tt.name, ack, err, tt.code)
-		}
-	}
-	// Without a claim the table decides who leads.
-	if ack, err := head.deliver(head.batch(cluster.Signed{}, head.result(3, at))); err != nil || ack.Added != 1 {
-		t.Errorf("the head without its claim: %+v, %v", ack, err)
-	}
-	if page, err := r.Results(store.Query{}); err != nil || len(page.Results) != 3 {
-		t.Errorf("%d results stored, %v", len(page.Results), err)
-	}
-}
-
-// A head that has been replaced delivers nothing any more.
-func TestDeposedHeadDeliversNothing(t *testing.T) {
-	r := start(t, testConfig(t))
-	first, second := r.join("127.61.187.2"), r.join("127.61.187.3")
-	_, lead := first.becomeHead()
-	second.register(cluster.Request{})
-	a := first.call(cluster.Request{Kind: cluster.CallPropose, Lead: lead, Living: []cluster.ID{first.id(), second.id()}})
-	low, high := first.lead(a.Cert, 0, 2), second.lead(a.Cert, 1, 1)
-	at := time.Now()
-	// The new head delivers before its take-over was told: its claim is enough.
-	if ack, err := second.deliver(second.batch(high, second.result(1, at))); err != nil || ack.Added != 1 {
-		t.Errorf("the new head: %+v, %v", ack, err)
-	}
-	second.call(cluster.Request{Kind: cluster.CallTakeover, Lead: high, Cert: a.Cert})
-	if ack, err := first.deliver(first.batch(low, first.result(1, at))); err != nil || ack.Error == nil || ack.Error.Code != cluster.CodeNotHead {
-		t.Errorf("the deposed head: %+v, %v", ack, err)
-	}
-}
-
-func TestStrangerIsReset(t *testing.T) {
-	r := start(t, testConfig(t))
-	c := r.join("127.61.187.2")
-	at := time.Now()
-	msg := c.batch(cluster.Signed{}, c.result(1, at))
-	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNoNetwork) {
-		t.Errorf("without an admission: %v", err)
-	}
-	// Another network's admission, and one made by itself.
-	c.host.SetAdmission(cluster.Sign(cluster.DomainAdmission, cluster.Admission{
-		Version: 1, Network: c.net.Network(), ID: c.id(), City: "changsha", Class: cluster.ClassOwn, Serial: 1,
-	}, cluster.SignerOf(c.key)))
-	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNotAdmitted) {
-		t.Errorf("with an admission of its own making: %v", err)
-	}
-	other := r.join("127.61.187.3")
-	other.register(cluster.Request{})
-	c.host.SetAdmission(other.adm)
-	if _, err := c.deliver(msg); !errors.Is(err, p2p.ErrNotAdmitted) {
-		t.Errorf("with another node's admission: %v", err)
-	}
-	if n := r.srv.host.Counters().NotAdmitted; n != 2 {
-		t.Errorf("%d streams counted as not admitted, want 2", n)
 	}
 }
 
@@ -347,169 +307,6 @@ func (r *running) nodesNow(t *testing.T) []Node {
 		nodes[i].LastSeen, nodes[i].Online = time.Time{}, false
 	}
 	return nodes
-}
-
-func TestTokens(t *testing.T) {
-	cfg := testConfig(t)
-	cfg.Tokens = true
-	r := start(t, cfg)
-	info := r.Info()
-	text, err := os.ReadFile(info.TokenFile)
-	if err != nil || strings.TrimSpace(string(text)) != info.Token || !strings.HasPrefix(info.Token, string(info.Network)+".") {
-		t.Fatalf("token %q, file %q, %v", info.Token, text, err)
-	}
-	if want := "peerprobe join --rs " + info.JoinAddr + " --token-file " + info.TokenFile; info.JoinCommand != want {
-		t.Errorf("command %q, want %q", info.JoinCommand, want)
-	}
-	if strings.Contains(info.JoinCommand, info.Token) {
-		t.Error("the token is in the command line")
-	}
-	c := r.join("127.61.187.2")
-	reg := cluster.Request{Kind: cluster.CallRegister}
-	for token, want := range map[string]string{
-		"":                                   "--token-file",
-		"rubbish":                            "<network>.<secret>",
-		string(info.Network) + ".":           "<network>.<secret>",
-		"other." + info.Token[27:]:           "the token is of network other",
-		string(info.Network) + ".wrongwrong": "not known here",
-	} {
-		reg.Token = token
-		if no := c.refused(cluster.CodeToken, reg); !strings.Contains(no.Message, want) {
-			t.Errorf("token %q: %q, want %q in it", token, no.Message, want)
-		}
-	}
-	c.register(cluster.Request{Token: info.Token})
-	c.register(cluster.Request{}) // comes back without it
-
-	guest, err := r.MakeToken(TokenOptions{Class: cluster.ClassGuest, City: "武汉", Uses: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reg.Token = guest
-	if no := r.join("127.61.187.9").refused(cluster.CodeToken, reg); !strings.Contains(no.Message, "admits to wuhan") {
-		t.Errorf("outside of the token's city: %s", no.Message)
-	}
-	w := r.join("127.61.183.2")
-	w.register(cluster.Request{Token: guest})
-	if adm, _ := w.net.Admission(w.adm); adm.Class != cluster.ClassGuest {
-		t.Errorf("class %s", adm.Class)
-	}
-	if no := r.join("127.61.183.3").refused(cluster.CodeToken, reg); !strings.Contains(no.Message, "used up") {
-		t.Errorf("a second node with a token for one: %s", no.Message)
-	}
-	if lines := r.auditOf(t, auditRefuse); len(lines) != 7 {
-		t.Errorf("%d refusals in the audit, want 7: %+v", len(lines), lines)
-	}
-	for _, e := range r.auditOf(t, auditAdmit) {
-		if strings.Contains(fmt.Sprint(e), info.Token[27:]) {
-			t.Error("the token is in the audit")
-		}
-	}
-	if _, err := r.MakeToken(TokenOptions{Class: "king"}); err == nil {
-		t.Error("a token of an unknown class was made")
-	}
-	r.close()
-	if _, err := r.MakeToken(TokenOptions{}); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("a stopped registry makes tokens: %v", err)
-	}
-	r = start(t, cfg)
-	if r.Info().Token != "" || r.Info().JoinCommand == "" || r.Info().TokenFile != info.TokenFile {
-		t.Errorf("the restart made another token: %+v", r.Info())
-	}
-}
-
-// Tables are lost, keys are not: who was admitted comes in by its admission.
-func TestLostTablesHeal(t *testing.T) {
-	cfg := testConfig(t)
-	cfg.Tokens = true
-	r := start(t, cfg)
-	c := r.join("127.61.187.2")
-	c.register(cluster.Request{Token: r.Info().Token})
-	r.close()
-	files, err := filepath.Glob(filepath.Join(cfg.Data, "*.db"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no tables: %v", err)
-	}
-	for _, f := range files {
-		if err := os.Remove(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r = start(t, cfg)
-	d := r.joinAs(c.key, "127.61.187.3")
-	d.register(cluster.Request{Admission: c.adm})
-	stranger := r.join("127.61.187.4")
-	stranger.refused(cluster.CodeToken, cluster.Request{Kind: cluster.CallRegister, Admission: c.adm})
-}
-
-func TestRegisterRateLimit(t *testing.T) {
-	r := start(t, testConfig(t))
-	flood := func(c *client, n int) (answered int) {
-		ctx, cancel := context.WithTimeout(context.Background(), testWait)
-		defer cancel()
-		s, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, maxRegister)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		for range n {
-			if err := s.WriteMsg(cluster.Request{Version: 1, Kind: p2p.KindJoin}); err != nil {
-				break
-			}
-			frame, err := s.ReadFrame()
-			if err != nil {
-				break
-			}
-			if a, err := cluster.DecodeAnswer(frame); err == nil && a.Error != nil {
-				if a.Error.Code != cluster.CodeTooSoon {
-					t.Errorf("refused as %s", a.Error.Code)
-				}
-				break
-			}
-			answered++
-		}
-		return answered
-	}
-	stranger := r.join("127.61.187.2")
-	if n := flood(stranger, 3*registerBurst); n < registerBurst || n > registerBurst+int(testWait.Seconds()) {
-		t.Errorf("a stranger got %d answers, the burst is %d", n, registerBurst)
-	}
-	known := r.join("127.61.187.3")
-	known.register(cluster.Request{})
-	if n := flood(known, 3*registerBurst); n != 3*registerBurst {
-		t.Errorf("an admitted node got %d answers of %d", n, 3*registerBurst)
-	}
-}
-
-func TestMalformedRequests(t *testing.T) {
-	r := start(t, testConfig(t))
-	c := r.join("127.61.187.2")
-	ctx := context.Background()
-	s, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, maxRegister)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.WriteFrame([]byte("\xffnonsense")); err != nil {
-		t.Fatal(err)
-	}
-	frame, err := s.ReadFrame()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, err := cluster.DecodeAnswer(frame); err != nil || a.Error == nil || a.Error.Code != cluster.CodeMalformed {
-		t.Errorf("nonsense was answered %+v, %v", a, err)
-	}
-	c.refused(cluster.CodeMalformed, cluster.Request{Kind: "dance"})
-	big, err := c.host.Open(ctx, c.reg, p2p.ProtoRegister, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer big.Close()
-	_ = big.WriteFrame(make([]byte, maxRegister+1))
-	if _, err := big.ReadFrame(); !errors.Is(err, p2p.ErrFrameTooLarge) {
-		t.Errorf("a huge frame: %v", err)
-	}
 }
 
 func TestDHT(t *testing.T) {

@@ -18,6 +18,7 @@ type roster struct {
 	mu    sync.RWMutex
 	nodes map[cluster.ID]member
 	heads map[cluster.City]headNow
+	heard map[cluster.ID]int64 // unix ms; not stored
 }
 
 // member is what is remembered of an admitted node.
@@ -46,7 +47,7 @@ type headChange struct {
 }
 
 func newRoster(trust *cluster.Trust) *roster {
-	return &roster{trust: trust, nodes: make(map[cluster.ID]member), heads: make(map[cluster.City]headNow)}
+	return &roster{trust: trust, nodes: make(map[cluster.ID]member), heads: make(map[cluster.City]headNow), heard: make(map[cluster.ID]int64)}
 }
 
 // reset forgets everything and takes over what is stored.
@@ -101,19 +102,37 @@ func (r *roster) apply(c cluster.Changes) []headChange {
 	return changed
 }
 
-// keepObserved fills in the address from which each changed node registered:
-// the one just seen for the node that registers, the remembered one for others.
-func (r *roster) keepObserved(c *cluster.Changes, from cluster.ID, seen netip.Addr) {
+// keepObserved fills in the address from which each changed node registered
+// last. The table itself does not follow it, so what is remembered here counts.
+func (r *roster) keepObserved(nodes []cluster.NodeState) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for i := range c.Nodes {
-		switch {
-		case seen.IsValid() && c.Nodes[i].ID == from:
-			c.Nodes[i].Observed = seen.String()
-		case c.Nodes[i].Observed == "":
-			c.Nodes[i].Observed = r.nodes[c.Nodes[i].ID].observed
+	for i := range nodes {
+		if m, ok := r.nodes[nodes[i].ID]; ok && m.observed != "" {
+			nodes[i].Observed = m.observed
 		}
 	}
+}
+
+// hear notes that a head, and the members that it reports, are alive. The
+// tables do so too, once a minute: every report would rewrite them otherwise.
+func (r *roster) hear(nowMs int64, head cluster.ID, living []cluster.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard[head] = nowMs
+	city := r.nodes[head].city
+	for _, id := range living {
+		if m, ok := r.nodes[id]; ok && m.city == city {
+			r.heard[id] = nowMs
+		}
+	}
+}
+
+// lastHeard is when the node registered or was reported alive, unix ms.
+func (r *roster) lastHeard(id cluster.ID) int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return max(r.heard[id], r.nodes[id].lastSeen)
 }
 
 func (r *roster) node(id cluster.ID) (member, bool) {
@@ -151,7 +170,7 @@ func (r *roster) crowd(ip netip.Addr, but cluster.ID, since int64) (same, near i
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for id, m := range r.nodes {
-		if id == but || m.lastSeen < since {
+		if id == but || max(m.lastSeen, r.heard[id]) < since {
 			continue
 		}
 		other, err := netip.ParseAddr(m.observed)

@@ -154,7 +154,7 @@ func (s *server) openTables(cfg Config, network ed25519.PrivateKey) (err error) 
 		s.roster.reset(state)
 		return cluster.NewTable(public, cluster.SignerOf(network), state, cluster.TableConfig{Timers: cfg.Timers}, random16)
 	}
-	s.desk, err = newDesk(s.store, s.roster, rebuild, cfg.Log)
+	s.desk, err = newDesk(s.store.Apply, s.roster, rebuild, cfg.Log)
 	if err != nil {
 		return fmt.Errorf("loading the tables: %w", err)
 	}
@@ -170,7 +170,9 @@ func random16() uint16 {
 
 // openHost starts the libp2p side: trust, own admission, DHT, handlers.
 func (s *server) openHost(ctx context.Context, cfg Config, network, key ed25519.PrivateKey) (err error) {
-	s.host, err = p2p.New(p2p.Config{Key: key, Listen: cfg.P2P, QUIC: cfg.QUIC, Members: cfg.Members, Bind: cfg.Bind, Log: cfg.Log})
+	if err = portsFree(cfg.P2P); err == nil {
+		s.host, err = p2p.New(p2p.Config{Key: key, Listen: cfg.P2P, QUIC: cfg.QUIC, Members: cfg.Members, Bind: cfg.Bind, Log: cfg.Log})
+	}
 	if err != nil {
 		return fmt.Errorf("--p2p %s: %w; stop what uses the port, or give another address", strings.Join(cfg.P2P, " "), err)
 	}
@@ -204,6 +206,30 @@ func (s *server) openHost(ctx context.Context, cfg Config, network, key ed25519.
 	}
 	s.host.Handle(p2p.ProtoRegister, p2p.HandleOptions{Open: true, MaxFrame: maxRegister}, s.serveRegister)
 	s.host.Handle(p2p.ProtoResults, p2p.HandleOptions{MaxFrame: p2p.MaxResults}, s.serveResults)
+	return nil
+}
+
+// portsFree says whether the TCP ports can be had, before libp2p tries: when it
+// fails it writes to stderr by itself, several lines, and leaves goroutines.
+func portsFree(multiaddrs []string) error {
+	for _, text := range multiaddrs {
+		raw, err := p2p.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		ip, ok := p2p.AddrIP(raw)
+		_, port, tcp := strings.Cut(text, "/tcp/")
+		if !ok || !tcp || strings.Contains(port, "/") {
+			continue // p2p says what is wrong with it
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), port))
+		if err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

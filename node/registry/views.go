@@ -137,8 +137,8 @@ func (s *server) nodes(ctx context.Context) ([]Node, error) {
 		m, _ := s.roster.node(n.ID)
 		v := Node{
 			ID: p2p.IDText(n.ID), City: string(n.City), Place: n.Place, Role: cmp.Or(roles[n.ID], RoleEndpoint),
-			Online: isOnline(n, now), IP: m.observed, Addrs: []string{}, Tags: n.Tags, Class: n.Class,
-			FirstSeen: time.UnixMilli(n.FirstSeen).UTC(), LastSeen: time.UnixMilli(n.LastSeen).UTC(),
+			Online: s.isOnline(n.ID, now), IP: m.observed, Addrs: []string{}, Tags: n.Tags, Class: n.Class,
+			FirstSeen: time.UnixMilli(n.FirstSeen).UTC(), LastSeen: time.UnixMilli(s.roster.lastHeard(n.ID)).UTC(),
 		}
 		for _, a := range n.Addrs {
 			v.Addrs = append(v.Addrs, p2p.AddrText(a))
@@ -152,8 +152,8 @@ func (s *server) nodes(ctx context.Context) ([]Node, error) {
 	return out, nil
 }
 
-func isOnline(n cluster.NodeState, now int64) bool {
-	return n.LastSeen >= msBefore(now, onlineWithin)
+func (s *server) isOnline(id cluster.ID, now int64) bool {
+	return s.roster.lastHeard(id) >= msBefore(now, onlineWithin)
 }
 
 func (s *server) succession(c cluster.CityState) []cluster.ID {
@@ -190,7 +190,7 @@ func (s *server) clusters(ctx context.Context) ([]Cluster, error) {
 				continue
 			}
 			v.Members++
-			if isOnline(n, now) {
+			if s.isOnline(n.ID, now) {
 				v.Online++
 			}
 		}
