@@ -62,7 +62,7 @@ func (Stopping) isInput()     {}
 type Output struct {
 	Hard   *HardState // 1. make durable, if not nil
 	Out    []Envelope // 2. send
-	Calls  []Call     // 2. call the registry, never waited for; each ends in one Answered
+	Calls  []Call     // 2. call the registry, never waited for
 	Events []Event    // 3. hand on
 }
 
@@ -76,7 +76,8 @@ type Envelope struct {
 // RegistryCall is the kind of a request to the registry.
 type RegistryCall string
 
-// The registry's calls. A machine asks for Register only as an orphan; the caller adds tags and token.
+// The registry's calls. A machine never asks for Register: that is the caller's, at its start and while Status
+// says orphan.
 const (
 	CallRegister RegistryCall = "register"
 	CallPropose  RegistryCall = "propose"
@@ -100,6 +101,12 @@ type LeadChanged struct {
 	Term     Term
 	Self     bool
 	Reason   string
+}
+
+// LeadRefreshed says that this node signed its Lead anew, in the same term: the addresses in it changed.
+type LeadRefreshed struct {
+	Raw  Signed
+	Term Term
 }
 
 // SteppedDown says that this node does not lead any more.
@@ -134,6 +141,7 @@ type BarredChanged struct {
 type Alarm struct{ Text string }
 
 func (LeadChanged) isEvent()   {}
+func (LeadRefreshed) isEvent() {}
 func (SteppedDown) isEvent()   {}
 func (MemberJoined) isEvent()  {}
 func (MemberEvicted) isEvent() {}

@@ -1,35 +1,395 @@
 package cluster
 
 import (
+	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 )
 
-type Machine struct{}
+// Errors of Machine, to branch on.
+var (
+	ErrForeign    = errors.New("input is foreign to this machine")
+	ErrNotLeading = errors.New("this node does not lead")
+	ErrHardState  = errors.New("hard state cannot be used")
+)
 
+// maxBook bounds the addresses learned beside the member table.
+const maxBook = 4096
+
+// Machine is the election machine of one node: see the package comment. It is not safe for concurrent use.
+type Machine struct {
+	env    env
+	self   Row
+	clock  clock
+	high   leadView   // the highest valid Lead ever seen
+	cert   certView   // the highest verified certificate
+	barred barredView // the highest list of barred nodes
+	watch  watch      // whether the head lives (R2, R3)
+	beat   beat       // heartbeats, questions, tickets of this node
+	head   *headship  // nil: does not lead
+	table  memberTable
+	others headTable
+	book   map[ID][][]byte
+	limit  limiter
+	note   note
+}
+
+// env is what a machine was given.
+type env struct {
+	cfg   Config
+	trust *Trust
+	sign  Signer
+	rng   *rand.Rand
+}
+
+type clock struct {
+	now, began Instant
+	started    bool
+}
+
+// note is what a step leaves behind: its output, and figures for Status.
+type note struct {
+	out        Output
+	dirty      bool // the hard state changed
+	lastChange string
+	refused    uint64
+	stopping   bool
+}
+
+// New makes a machine that has not started: its first Step or Tick sets the time. self carries a verified
+// admission for cfg.City and the boot number of this run (see NextBoot). A High of another city is
+// forgotten: the node has moved.
 func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Machine, error) {
-	panic("todo")
-}
-func (m *Machine) Step(now Instant, in Input) (Output, error)         { panic("todo") }
-func (m *Machine) Tick(now Instant) Output                            { panic("todo") }
-func (m *Machine) Deadline() (Instant, bool)                          { panic("todo") }
-func (m *Machine) Status() Status                                     { panic("todo") }
-func (m *Machine) Members() []MemberInfo                              { panic("todo") }
-func (m *Machine) Heads() []KnownHead                                 { panic("todo") }
-func (m *Machine) Head(city City) (KnownHead, bool)                   { panic("todo") }
-func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked       { panic("todo") }
-func (m *Machine) JudgeRequester(lead Signed, admission Signed) error { panic("todo") }
-func (m *Machine) IssueTicket(p Picked, initiator ID, tool string, session [16]byte, limits TicketLimits) (Signed, error) {
-	panic("todo")
-}
-func (m *Machine) CheckTicket(now Instant, from ID, s Signed, tool string) (*Ticket, error) {
-	panic("todo")
+	if cfg.MaxMembers == 0 {
+		cfg.MaxMembers = DefaultMaxMembers
+	}
+	trust := NewTrust(cfg.Network)
+	a, err := trust.Admission(self.Admission)
+	if err != nil {
+		return nil, fmt.Errorf("own admission: %w", err)
+	}
+	if a.ID != self.ID || a.City != cfg.City {
+		return nil, fmt.Errorf("%w: own admission is for %s in %s, this is %s in %s; register again", ErrForeign, a.ID.Short(), a.City, self.ID.Short(), cfg.City)
+	}
+	m := &Machine{
+		env: env{cfg, trust, sign, rng}, self: self, table: newMemberTable(), others: newHeadTable(),
+		book: make(map[ID][][]byte), limit: limiter{seen: make(map[ID]allowance)},
+	}
+	if err := self.check(); err != nil {
+		return nil, fmt.Errorf("own row: %w", err)
+	}
+	m.self.Boot = max(self.Boot, hard.Boot)
+	m.note.dirty = m.self.Boot != hard.Boot
+	m.watch.probers = make(map[ID]uint64)
+	if !hard.Cert.Empty() {
+		v, err := newCertView(trust, hard.Cert)
+		if err != nil {
+			return nil, fmt.Errorf("%w: stored certificate: %w", ErrHardState, err)
+		}
+		if v.cert.City == cfg.City {
+			m.cert = v
+		}
+	}
+	if !hard.High.Empty() {
+		v, err := newLeadView(trust, hard.High)
+		if err != nil {
+			return nil, fmt.Errorf("%w: stored Lead: %w", ErrHardState, err)
+		}
+		if v.lead.City == cfg.City {
+			m.high = v
+			if v.cert.compare(m.cert) > 0 {
+				m.cert = v.cert
+			}
+		}
+	}
+	if !hard.Barred.Empty() {
+		if _, err := m.barred.offer(trust, hard.Barred); err != nil {
+			return nil, fmt.Errorf("%w: stored list of barred nodes: %w", ErrHardState, err)
+		}
+	}
+	m.watch.seq = m.highSeq()
+	return m, nil
 }
 
-// RefusedTicket is CheckTicket's refusal. High is the target's own High where the issuer is behind it.
-type RefusedTicket struct {
-	Code string
-	Text string
-	High Signed
+func (m *Machine) highSeq() uint64 {
+	if m.high.lead == nil {
+		return 0
+	}
+	return m.high.lead.Seq
 }
 
-func (e *RefusedTicket) Error() string { return "ticket refused: " + e.Text }
+// Step takes one input. On an error the input was malformed or foreign, and the state is unchanged.
+func (m *Machine) Step(now Instant, in Input) (Output, error) {
+	m.advance(now)
+	if err := m.handle(in); err != nil {
+		m.note.refused++
+		return m.flush(), err
+	}
+	m.run()
+	return m.flush(), nil
+}
+
+// Tick does what is due. Called early it does nothing.
+func (m *Machine) Tick(now Instant) Output {
+	m.advance(now)
+	m.run()
+	return m.flush()
+}
+
+func (m *Machine) advance(now Instant) {
+	if !m.clock.started {
+		m.clock = clock{now: now, began: now, started: true}
+		m.watch.heard, m.watch.certAt = now, now
+		m.beat.next, m.beat.nextAsk = now, now
+		m.beat.rows = rowsToNewHead
+		return
+	}
+	m.clock.now = max(now, m.clock.now)
+}
+
+func (m *Machine) flush() Output {
+	out := m.note.out
+	m.note.out = Output{}
+	if m.note.dirty {
+		m.note.dirty = false
+		out.Hard = &HardState{High: m.high.raw, Cert: m.cert.raw, Boot: m.self.Boot, Barred: m.barred.raw}
+	}
+	return out
+}
+
+// run does everything that is due.
+func (m *Machine) run() {
+	m.runWatch()
+	if m.head != nil {
+		m.runHead()
+		return
+	}
+	m.runBeat()
+}
+
+// Deadline is when Tick has something to do. Before the first step it is the beginning of time.
+func (m *Machine) Deadline() (Instant, bool) {
+	if !m.clock.started {
+		return 0, true
+	}
+	if m.head != nil {
+		return m.headDeadline(), true
+	}
+	at, ok := m.beatDeadline()
+	if w, due := m.watchDeadline(); due && (!ok || w < at) {
+		at, ok = w, true
+	}
+	return at, ok
+}
+
+func (m *Machine) handle(in Input) error {
+	switch in := in.(type) {
+	case Received:
+		return m.received(in.From, in.Message)
+	case Connected:
+		if in.Peer == m.high.head() {
+			m.reconnected()
+		}
+	case Disconnected:
+		if in.Peer == m.high.head() && m.head == nil {
+			m.hint()
+		}
+	case Answered:
+		m.answered(in)
+	case Learned:
+		m.learnPeers(in.Peers)
+		if !in.Lead.Empty() {
+			return m.adopt(in.Lead, "")
+		}
+	case SelfChanged:
+		return m.selfChanged(in.Row)
+	case Stopping:
+		m.stop()
+	default:
+		return fmt.Errorf("%w: %T", ErrForeign, in)
+	}
+	return nil
+}
+
+func (m *Machine) received(from ID, msg *Message) error {
+	switch {
+	case msg == nil || from == "" || from == m.self.ID:
+		return fmt.Errorf("%w: message from %q", ErrForeign, from.Short())
+	case m.barred.ids[from]:
+		return fmt.Errorf("%w: %s is barred", ErrForeign, from.Short())
+	case msg.Beacon != nil:
+		m.onBeacon(from, msg.Beacon)
+	case msg.Lead != nil:
+		return m.adopt(*msg.Lead, from)
+	case msg.Stale != nil:
+		return m.adopt(*msg.Stale, from)
+	case msg.Heartbeat != nil:
+		return m.onHeartbeat(from, msg.Heartbeat)
+	case msg.WhoIs != nil:
+		return m.onWhoIs(from, msg.WhoIs)
+	case msg.Probe != nil:
+		m.onProbe(from, msg.Probe)
+	case msg.ProbeRes != nil:
+		return m.onProbeRes(from, msg.ProbeRes)
+	case msg.Resign != nil:
+		m.onResign(from, msg.Resign)
+	case msg.Replicate != nil:
+		m.onReplicate(from, msg.Replicate)
+	case msg.ReplAck != nil:
+		m.onReplAck(from, msg.ReplAck)
+	case msg.Heads != nil:
+		m.onHeads(from, msg.Heads)
+	case msg.Cert != nil:
+		return m.onCert(msg.Cert)
+	default:
+		return fmt.Errorf("%w: empty message from %s", ErrForeign, from.Short())
+	}
+	return nil
+}
+
+// timers are those of the highest certificate.
+func (m *Machine) timers() Timers {
+	if m.cert.cert == nil {
+		return DefaultTimers()
+	}
+	return m.cert.cert.Timers
+}
+
+// list is the succession in the highest certificate; nil: none.
+func (m *Machine) list() []ID {
+	if m.cert.cert == nil {
+		return nil
+	}
+	return m.cert.cert.Successions[0]
+}
+
+func (m *Machine) candidate(id ID) bool { return slices.Contains(m.list(), id) }
+
+func (m *Machine) leading() bool { return m.head != nil }
+
+// send queues a message to a peer; addresses are added where they are known.
+func (m *Machine) send(to ID, msg *Message) { m.sendAt(to, m.addrsOf(to), msg) }
+
+func (m *Machine) sendAt(to ID, addrs [][]byte, msg *Message) {
+	if to != "" && to != m.self.ID && !m.barred.ids[to] {
+		m.note.out.Out = append(m.note.out.Out, Envelope{To: to, Addrs: addrs, Message: msg})
+	}
+}
+
+func (m *Machine) event(e Event) { m.note.out.Events = append(m.note.out.Events, e) }
+
+func (m *Machine) alarm(format string, args ...any) { m.event(Alarm{fmt.Sprintf(format, args...)}) }
+
+// addrsOf is where a peer listens: by its member row, by a Lead, or by what was learned.
+func (m *Machine) addrsOf(id ID) [][]byte {
+	if e := m.table.rows[id]; e != nil && len(e.row.Addrs) > 0 {
+		return e.row.Addrs
+	}
+	if m.high.lead != nil {
+		for _, p := range m.high.lead.Addrs {
+			if p.ID == id {
+				return p.Addrs
+			}
+		}
+	}
+	return m.book[id]
+}
+
+func (m *Machine) learnPeers(peers []Peer) {
+	for _, p := range peers {
+		if _, known := m.book[p.ID]; (known || len(m.book) < maxBook) && len(p.Addrs) > 0 && checkAddrs(p.Addrs) == nil {
+			m.book[p.ID] = p.Addrs
+		}
+	}
+}
+
+func (m *Machine) selfChanged(row Row) error {
+	a, err := m.env.trust.Admission(row.Admission)
+	if err != nil {
+		return fmt.Errorf("own admission: %w", err)
+	}
+	if row.ID != m.self.ID || a.ID != row.ID || a.City != m.env.cfg.City {
+		return fmt.Errorf("%w: row of %s in %s, this is %s in %s; a moved node starts anew", ErrForeign, row.ID.Short(), a.City, m.self.ID.Short(), m.env.cfg.City)
+	}
+	if err := row.check(); err != nil {
+		return fmt.Errorf("own row: %w", err)
+	}
+	row.Boot = m.self.Boot
+	m.self = row
+	m.beat.rows = max(m.beat.rows, 1)
+	if m.leading() {
+		m.putSelf()
+	}
+	return nil
+}
+
+// Status is the machine at a glance.
+func (m *Machine) Status() Status {
+	s := Status{
+		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
+		Cert: m.cert.cert, Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
+		LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
+	}
+	if !m.leading() && m.beat.members > 0 {
+		s.Members = int(m.beat.members)
+	}
+	if m.head != nil {
+		s.Backup, s.Seq = m.backup(), m.head.seq
+	}
+	return s
+}
+
+func (m *Machine) role() string {
+	switch {
+	case m.leading():
+		return RoleHead
+	case m.orphan():
+		return RoleOrphan
+	case m.beat.backup == m.self.ID:
+		return RoleBackup
+	case m.candidate(m.self.ID):
+		return RoleCandidate
+	}
+	return RoleEndpoint
+}
+
+// Members are the living members: on a head all of them with itself, on a candidate the rows that the
+// head replicated.
+func (m *Machine) Members() []MemberInfo {
+	out := make([]MemberInfo, 0, m.table.alive)
+	for _, id := range m.table.ids() {
+		e := m.table.rows[id]
+		if !e.alive {
+			continue
+		}
+		info := MemberInfo{Row: e.row, Heard: e.heard, LastHeard: e.last, Seq: e.seq}
+		if e.heard {
+			info.Silence = m.clock.now.Sub(e.last)
+		}
+		if id == m.self.ID {
+			info.Heard, info.LastHeard, info.Silence = true, m.clock.now, 0
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// Heads are the known heads of other cities, by city.
+func (m *Machine) Heads() []KnownHead {
+	out := make([]KnownHead, 0, len(m.others.rows))
+	for _, city := range slices.Sorted(maps.Keys(m.others.rows)) {
+		out = append(out, m.others.rows[city].known())
+	}
+	return out
+}
+
+// Head is the known head of another city.
+func (m *Machine) Head(city City) (KnownHead, bool) {
+	h, ok := m.others.rows[city]
+	if !ok {
+		return KnownHead{}, false
+	}
+	return h.known(), true
+}

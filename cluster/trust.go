@@ -258,7 +258,10 @@ func (t *Trust) Ticket(s Signed) (*Ticket, *Lead, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return k, lead, s.Verify(DomainTicket, key)
+	if err := s.Verify(DomainTicket, key); err != nil {
+		return nil, nil, fmt.Errorf("ticket of %s: %w", lead.Head.Short(), err)
+	}
+	return k, lead, nil
 }
 
 // CompareLeads orders signed Leads by (epoch, certificate, K, seq), then by their bytes: -1, 0 or 1. One

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+)
+
+// Settings of heartbeats.
+const (
+	rowToHeadEvery = 10               // every so many heartbeats carry the full row
+	rowsToNewHead  = 2                // so do the first ones to a new head: one may be lost
+	lateTenths     = 35               // a member is heard lately when its last heartbeat is younger than 3.5 intervals
+	stormSpread    = time.Millisecond // per member: spreads the first heartbeats to a new head
+)
+
+// beat is what a node says on its own: heartbeats, and questions while it has no head.
+type beat struct {
+	next    Instant // heartbeat
+	nextAsk Instant // WhoIs
+	rows    int     // so many of the next heartbeats carry the row
+	sent    uint64  // heartbeats since the start
+	seq     uint64
+	members uint32 // of the city, as the head says
+	backup  ID     // as the head says
+	log     []sentBeat
+	used    map[[16]byte]Instant // session ids that tickets named
+}
+
+// sentBeat is one heartbeat that this node sent: tickets name one.
+type sentBeat struct {
+	seq uint64
+	at  Instant
+}
+
+// interval of a member's heartbeats.
+func (m *Machine) interval(id ID) time.Duration {
+	if m.candidate(id) {
+		return m.timers().Heartbeat
+	}
+	return m.timers().HeartbeatAll
+}
+
+// jitter spreads the first heartbeats of a large city to its new head; a candidate does not wait.
+func (m *Machine) jitter() time.Duration {
+	spread := min(time.Duration(m.beat.members)*stormSpread, m.timers().HeartbeatAll)
+	if m.candidate(m.self.ID) || spread < 50*stormSpread {
+		return 0
+	}
+	return time.Duration(m.env.rng.Int64N(int64(spread)))
+}
+
+// orphan says that this node knows no head, or none that lives.
+func (m *Machine) orphan() bool {
+	switch {
+	case m.leading():
+		return false
+	case m.high.lead == nil || m.restarted():
+		return true
+	case m.watch.down && !m.candidate(m.self.ID):
+		return true
+	}
+	return m.clock.now.Sub(m.watch.heard) > m.timers().Orphan
+}
+
+// orphanAt is when silence will make this node an orphan.
+func (m *Machine) orphanAt() Instant { return m.watch.heard.Add(m.timers().Orphan + 1) }
+
+func (m *Machine) beatDeadline() (Instant, bool) {
+	if m.note.stopping {
+		return 0, false
+	}
+	at := m.beat.nextAsk
+	if !m.orphan() {
+		at = max(at, m.orphanAt())
+	}
+	if m.high.lead != nil && !m.restarted() {
+		at = min(at, m.beat.next)
+	}
+	return at, true
+}
+
+// runBeat sends what is due: a heartbeat to the head of High, a question while there is none.
+func (m *Machine) runBeat() {
+	if m.note.stopping {
+		return
+	}
+	if m.high.lead != nil && !m.restarted() && m.clock.now >= m.beat.next {
+		m.heartbeat(false)
+		m.beat.next = m.clock.now.Add(m.interval(m.self.ID))
+	}
+	if m.orphan() && m.clock.now >= m.beat.nextAsk {
+		m.askAround()
+		m.beat.nextAsk = m.clock.now.Add(m.timers().Heartbeat)
+	}
+}
+
+// heartbeat tells the head of High that this node lives.
+func (m *Machine) heartbeat(leaving bool) {
+	if m.high.lead == nil || m.restarted() {
+		return
+	}
+	hb := &Heartbeat{Term: m.high.term, Boot: m.self.Boot, Seq: m.nextBeat(), Priority: m.self.Priority, Load: m.self.Load, Leaving: leaving}
+	if m.beat.rows > 0 || m.beat.sent%rowToHeadEvery == 0 {
+		row := m.self
+		hb.Row = &row
+		m.beat.rows = max(0, m.beat.rows-1)
+	}
+	m.beat.sent++
+	m.send(m.high.head(), &Message{Heartbeat: hb})
+}
+
+// nextBeat numbers a heartbeat and remembers it for ticketWindow.
+func (m *Machine) nextBeat() uint64 {
+	b := &m.beat
+	b.seq++
+	b.log = append(b.log, sentBeat{b.seq, m.clock.now})
+	old := 0
+	for old < len(b.log) && m.clock.now.Sub(b.log[old].at) > ticketWindow {
+		old++
+	}
+	b.log = slices.Delete(b.log, 0, old)
+	return b.seq
+}
+
+func (m *Machine) whoIs() *WhoIs { return &WhoIs{High: m.high.raw, Boot: m.self.Boot} }
+
+// askAround asks the last head, the candidates and the peers named in High who leads. A node that booted
+// while High says that it leads resigns with the same breath (R5).
+func (m *Machine) askAround() {
+	asked := slices.Clone(m.list())
+	take := func(id ID) {
+		if id != "" && !slices.Contains(asked, id) {
+			asked = append(asked, id)
+		}
+	}
+	take(m.high.head())
+	if m.high.lead != nil {
+		for _, p := range m.high.lead.Addrs {
+			take(p.ID)
+		}
+	}
+	for _, id := range asked {
+		if m.restarted() && m.candidate(id) {
+			m.send(id, &Message{Resign: &Resign{Term: m.high.term}})
+		}
+		m.send(id, &Message{WhoIs: m.whoIs()})
+	}
+}
+
+func (m *Machine) onWhoIs(from ID, q *WhoIs) error {
+	if !q.High.Empty() {
+		v, err := newLeadView(m.env.trust, q.High)
+		if err != nil {
+			return err
+		}
+		if v.lead.City != m.env.cfg.City || v.term.Compare(m.high.term) > 0 {
+			return m.adopt(q.High, from)
+		}
+		if v.term == m.high.term {
+			switch {
+			case m.leading():
+				m.tellLead(from)
+			case from == m.high.head() && q.Boot > m.high.lead.Boot:
+				m.onResign(from, &Resign{Term: v.term})
+			}
+			return nil
+		}
+	}
+	m.tellLead(from)
+	return nil
+}
+
+func (m *Machine) onBeacon(from ID, b *Beacon) {
+	if !m.judge(from, b.Term) || m.leading() || from != m.high.head() || b.Seq <= m.watch.seq {
+		return
+	}
+	m.beat.members, m.beat.backup = b.Members, b.Backup
+	m.heardHead(b.Seq)
+}

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Settings of the list's upkeep (R11) and of calls to the registry.
+const (
+	proposeEvery = 30 * time.Second // while the list is full
+	proposeAgain = 10 * time.Second // after a call that failed or got no answer
+	maxLiving    = 500              // ids shown in one report: 40 bytes each
+	maxShownRows = 24               // rows shown in one report: about 500 bytes each
+	maxDigest    = 256              // heads named in one report
+)
+
+// listState is the upkeep of the succession.
+type listState struct {
+	dirty   bool    // who lives, or their priorities, changed
+	due     bool    // the list should be another one
+	waiting bool    // a Propose is under way
+	asked   Instant // when it was sent
+	last    Instant // when the present certificate came
+	dueAt   Instant // when to propose, if due
+	after   Instant // not before: the registry did not answer
+}
+
+// wanted is the succession as it should be: this node, the living by priority (those that flap last), the
+// silent of the present list. Load does not count here: it changes with every session.
+func (m *Machine) wanted() []ID {
+	type entry struct {
+		id       ID
+		flapping bool
+		p        Priority
+	}
+	var living []entry
+	for id, e := range m.table.rows {
+		if id == m.self.ID || !e.alive || !e.heard || e.transient || m.barred.ids[id] {
+			continue
+		}
+		flapping := len(e.boots) > flapBoots && m.clock.now.Sub(e.boots[0]) < flapWindow
+		p := e.row.Priority
+		p.Load = 0
+		living = append(living, entry{id, flapping, p})
+	}
+	slices.SortFunc(living, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(number(a.flapping), number(b.flapping)), b.p.Compare(a.p), cmp.Compare(a.id, b.id))
+	})
+	out := []ID{m.self.ID}
+	for _, l := range living[:min(len(living), MaxSuccession-1)] {
+		out = append(out, l.id)
+	}
+	for _, id := range m.list() {
+		e := m.table.rows[id]
+		if len(out) < MaxSuccession && !slices.Contains(out, id) && !m.barred.ids[id] && e != nil && m.clock.now.Sub(e.last) < callFor {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// runList proposes a new succession when it should be another: at once while it has room and somebody
+// new lives, else at most every proposeEvery.
+func (m *Machine) runList() {
+	l, now := &m.head.list, m.clock.now
+	if l.waiting && now.Sub(l.asked) > proposeAgain {
+		l.waiting, l.dirty = false, true
+	}
+	if l.waiting || m.freshEpoch() || m.note.stopping {
+		return
+	}
+	if !l.dirty && !(l.due && now >= l.dueAt) {
+		return
+	}
+	l.dirty, l.due = false, false
+	want, have := m.wanted(), m.list()
+	if slices.Equal(want, have) {
+		return
+	}
+	news := slices.ContainsFunc(want, func(id ID) bool { return !slices.Contains(have, id) })
+	at := l.last.Add(proposeEvery)
+	if len(have) < MaxSuccession && news {
+		at = now
+	}
+	if at = max(at, l.after); now < at {
+		l.due, l.dueAt = true, at
+		return
+	}
+	l.waiting, l.asked = true, now
+	m.call(CallPropose)
+}
+
+// call asks the caller to call the registry.
+func (m *Machine) call(kind RegistryCall) {
+	req := &Request{Version: Version, Kind: kind, Self: Peer{m.self.ID, m.self.Addrs}, City: m.env.cfg.City,
+		Admission: m.self.Admission, Cert: m.cert.raw, Lead: m.high.raw}
+	switch kind {
+	case CallPropose:
+		req.Living = m.wanted()
+		for _, id := range req.Living {
+			if e := m.table.rows[id]; e != nil && !e.row.Admission.Empty() {
+				req.Rows = append(req.Rows, e.row)
+			}
+		}
+		req.Living = slices.DeleteFunc(req.Living, func(id ID) bool { return id != m.self.ID && !m.table.rows[id].alive })
+	default:
+		m.showMembers(req)
+	}
+	req.HeadsDigest = m.digest(maxDigest)
+	m.note.out.Calls = append(m.note.out.Calls, Call{Kind: kind, Request: req})
+}
+
+// showMembers adds some of the living and of their rows, in turn: so a registry that lost its disk learns
+// its nodes again.
+func (m *Machine) showMembers(req *Request) {
+	var living []ID
+	for _, id := range m.table.ids() {
+		if e := m.table.rows[id]; e.alive && (e.heard || id == m.self.ID) {
+			living = append(living, id)
+		}
+	}
+	n := len(living)
+	start := m.head.cursor % max(n, 1)
+	for i := range min(n, maxLiving) {
+		id := living[(start+i)%n]
+		req.Living = append(req.Living, id)
+		if len(req.Rows) < maxShownRows {
+			req.Rows = append(req.Rows, m.table.rows[id].row)
+		}
+	}
+	m.head.cursor = start + min(n, maxShownRows)
+}
+
+// answered takes in what the registry said, refusals included: they may carry a higher Lead.
+func (m *Machine) answered(in Answered) {
+	if in.Kind == CallPropose && m.leading() {
+		l := &m.head.list
+		l.waiting, l.dirty = false, true
+		if in.Err != nil || in.Answer == nil || in.Answer.Error != nil {
+			l.after = m.clock.now.Add(proposeAgain)
+		}
+	}
+	a := in.Answer
+	if in.Err != nil || a == nil {
+		return
+	}
+	if adm, err := m.env.trust.Admission(a.Admission); err == nil && adm.ID == m.self.ID && adm.City == m.env.cfg.City {
+		m.self.Admission = a.Admission
+	}
+	if a.FirstSeen > 0 {
+		m.self.FirstSeen = a.FirstSeen
+	}
+	m.offerBarred(a.Barred)
+	for _, raw := range slices.Concat(a.Leads, a.Heads) {
+		_ = m.adopt(raw, "") // one that does not verify says nothing
+	}
+	if v, err := newCertView(m.env.trust, a.Cert); err == nil && m.offerCert(v) && !m.leading() && m.high.lead != nil && m.freshEpoch() {
+		m.tellCert()
+	}
+}

@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Settings of the copies that candidates keep of the head's tables.
+const (
+	copyPace   = 100 * time.Millisecond // changes are batched
+	copyAgain  = time.Second            // a frame that is not acknowledged is sent again
+	copyLate   = 2 * time.Second        // a copy whose acknowledgement is older is not current
+	copyBudget = 48 << 10               // bytes of rows and Leads in one frame, below MaxMessage
+)
+
+// copyState is how far one candidate's copy is. One frame is in flight at a time.
+type copyState struct {
+	acked  uint64
+	sent   uint64  // upper end of the frame in flight; 0: none
+	sentAt Instant // of the frame in flight
+	since  Instant // first sending of what is in flight
+	final  bool    // the frame in flight is the last of what there was
+	whole  bool    // it once had everything
+}
+
+// current says that the copy has everything, or that the rest was sent less than copyLate ago.
+func (c *copyState) current(now Instant) bool {
+	return c != nil && c.whole && (c.sent == 0 || now.Sub(c.since) <= copyLate)
+}
+
+func (m *Machine) copiesBehind() bool {
+	for id, c := range m.head.copies {
+		if m.copyDue(id, c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) copyDue(id ID, c *copyState) bool {
+	e := m.table.rows[id]
+	return e != nil && e.alive && e.heard && c.sent == 0 && (c.acked < m.table.version || !c.whole)
+}
+
+// runCopies sends each living candidate what its copy lacks.
+func (m *Machine) runCopies() {
+	h, now := m.head, m.clock.now
+	for _, id := range m.list() {
+		if c := h.copies[id]; c != nil && c.sent != 0 && now.Sub(c.sentAt) >= copyAgain {
+			m.replicateTo(id, true)
+		}
+	}
+	if now < h.nextCopy {
+		return
+	}
+	any := false
+	for _, id := range m.list() {
+		if c := h.copies[id]; c != nil && m.copyDue(id, c) {
+			m.replicateTo(id, false)
+			any = true
+		}
+	}
+	if any {
+		h.nextCopy = now.Add(copyPace)
+	}
+}
+
+// replicateTo sends one frame; again sends even while one is in flight.
+func (m *Machine) replicateTo(id ID, again bool) {
+	c := m.head.copies[id]
+	if c == nil || c.sent != 0 && !again || c.whole && c.sent == 0 && c.acked >= m.table.version {
+		return
+	}
+	r := m.frameFrom(c.acked)
+	if c.sent == 0 {
+		c.since = m.clock.now
+	}
+	c.sent, c.sentAt, c.final = max(r.Upto, 1), m.clock.now, !r.More
+	m.send(id, &Message{Replicate: r})
+}
+
+// frameFrom is the next frame for a copy that has everything up to a version.
+func (m *Machine) frameFrom(from uint64) *Replicate {
+	type change struct {
+		version uint64
+		id      ID // a member
+		city    City
+	}
+	var changes []change
+	for id, e := range m.table.rows {
+		if e.version > from && (e.alive || from > 0) {
+			changes = append(changes, change{e.version, id, ""})
+		}
+	}
+	for city, h := range m.others.rows {
+		if h.version > from {
+			changes = append(changes, change{h.version, "", city})
+		}
+	}
+	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.version, b.version) })
+	r := &Replicate{Term: m.high.term, From: from, Upto: m.table.version}
+	size := 0
+	for _, c := range changes {
+		if size > copyBudget || len(r.Rows) >= maxRows || len(r.Gone) >= maxRefs || len(r.Heads) >= maxLeads {
+			r.More = true
+			break
+		}
+		r.Upto = c.version
+		switch e := m.table.rows[c.id]; {
+		case c.city != "":
+			raw := m.others.rows[c.city].raw
+			r.Heads = append(r.Heads, raw)
+			size += len(raw.Payload) + len(raw.Sig)
+		case e.alive:
+			r.Rows = append(r.Rows, e.row)
+			size += len(e.encoded) + 8
+		default:
+			r.Gone = append(r.Gone, c.id)
+			size += idLen + 2
+		}
+	}
+	if !r.More {
+		r.Upto = m.table.version
+	}
+	return r
+}
+
+func (m *Machine) onReplAck(from ID, a *ReplAck) {
+	if !m.judge(from, a.Term) || !m.leading() {
+		return
+	}
+	c := m.head.copies[from]
+	if c == nil || a.Upto > m.table.version {
+		return
+	}
+	// A copy that is behind (it lost its memory) says so, and goes on from there.
+	c.whole = a.Upto > 0 && (c.whole || c.final && c.sent > 0 && a.Upto >= c.sent)
+	c.acked, c.sent = a.Upto, 0
+}
+
+// onReplicate brings this node's copy up to date.
+func (m *Machine) onReplicate(from ID, r *Replicate) {
+	if !m.judge(from, r.Term) || m.leading() || from != m.high.head() {
+		return
+	}
+	c := &m.others.copy
+	if c.term != r.Term {
+		*c = copied{term: r.Term}
+	}
+	if r.From > c.upto { // something between is missing
+		m.send(from, &Message{ReplAck: &ReplAck{Term: r.Term, Upto: c.upto}})
+		return
+	}
+	for i := range r.Rows {
+		if m.table.rows[r.Rows[i].ID] == nil && len(m.table.rows) >= m.env.cfg.MaxMembers {
+			continue
+		}
+		e, _ := m.table.put(r.Rows[i])
+		m.table.setAlive(e, true)
+		e.stamp = r.Term
+	}
+	for _, id := range r.Gone {
+		m.table.remove(id)
+	}
+	for _, raw := range r.Heads {
+		if v, err := newLeadView(m.env.trust, raw); err == nil && v.lead.City != m.env.cfg.City {
+			m.learnHead(v)
+		}
+	}
+	c.upto = max(c.upto, r.Upto)
+	if !r.More {
+		m.table.sweep(r.Term, m.self.ID)
+	}
+	m.send(from, &Message{ReplAck: &ReplAck{Term: r.Term, Upto: c.upto}})
+}
