@@ -208,9 +208,7 @@ func earlier(a, b time.Time) time.Time {
 func (s *sender) send() {
 	slot := s.next
 	if !s.known {
-		if s.hello(slot) != nil {
-			s.sendFailed()
-		}
+		s.book(s.hello(slot))
 		return
 	}
 	err := s.transmit(slot)
@@ -218,14 +216,15 @@ func (s *sender) send() {
 	if len(s.run.Sent) < s.info.Params.Count {
 		s.next = slot.Add(s.info.Params.Interval) // absolute: errors do not add up
 	}
-	if err != nil {
-		s.sendFailed()
-		return
-	}
-	s.failed = 0
+	s.book(err)
 }
 
-func (s *sender) sendFailed() {
+// book counts sends in a row that failed.
+func (s *sender) book(err error) {
+	if err == nil {
+		s.failed = 0
+		return
+	}
 	if s.failed++; s.failed >= maxSendErrors {
 		s.run.Err = &Error{StageRun, CodeInternal, fmt.Sprintf("%d packets in a row could not be sent to %v", s.failed, s.remote)}
 	}

@@ -159,6 +159,27 @@ func TestClockOffset(t *testing.T) {
 	})
 }
 
+// One-way delays need all four: both ends synchronised, both bounds known.
+func TestOWDNeedsBothClocks(t *testing.T) {
+	run, _ := play([]truth{{forward: 10 * msec, backward: 10 * msec}}, msec, time.Second, 0)
+	good := ClockState{Source: "test", Synchronised: true, ErrorMs: new(1.0)}
+	if !ClockVerdict(good, good, run).OWDValid {
+		t.Fatal("two good clocks refused")
+	}
+	for name, bad := range map[string]ClockState{
+		"not synchronised": {Source: "test", ErrorMs: new(1.0)},
+		"no bound":         {Source: "test", Synchronised: true},
+		"unknown":          {Source: ClockUnknown},
+	} {
+		if ClockVerdict(bad, good, run).OWDValid || ClockVerdict(good, bad, run).OWDValid {
+			t.Errorf("%s: one-way delays called valid", name)
+		}
+	}
+	if c := ClockVerdict(good, good, &LatencyRun{}); c.OWDValid || c.OffsetMs != nil {
+		t.Errorf("verdict without an answer: %+v", c)
+	}
+}
+
 // The true send stamp of an answer travels in the one after it, or in the
 // statement; whichever of the two answers comes first.
 func TestSendStampsFollow(t *testing.T) {
@@ -201,24 +222,27 @@ func TestSendsThatFail(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		from, to int // of these sends, counted from 0
+		every    int // only each of so many
 		sent     int
+		received int
 		failed   bool
 	}{
-		{"for a moment", 5, 9, 40, false},
-		{"for good", 5, 1000, 5 + maxSendErrors, true},
+		{"for a moment", 5, 9, 1, 40, 36, false},
+		{"every other one", 5, 1000, 2, 40, 23, false}, // 17 times, never in a row
+		{"for good", 5, 1000, 1, 5 + maxSendErrors, 5, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, b := fakePair(always(msec), always(msec))
 				n := -1
 				a.slow = func() error {
-					if n++; n >= tt.from && n < tt.to {
+					if n++; n >= tt.from && n < tt.to && n%tt.every == 0 {
 						return errors.New("no route to host")
 					}
 					return nil
 				}
 				run, _, _, l := over(t, Params{Count: 40, Interval: 5 * msec, Size: 200, Timeout: 50 * msec}, a, b)
-				if l.Sent != tt.sent || l.Received != min(5, tt.from)+max(0, 40-tt.to) || (run.Err != nil) != tt.failed {
+				if l.Sent != tt.sent || l.Received != tt.received || (run.Err != nil) != tt.failed {
 					t.Errorf("%+v, %v", l, run.Err)
 				}
 				if tt.failed && run.Err.Code != CodeInternal {
