@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -31,6 +32,8 @@ var (
 	ErrNoHead      = errors.New("no head of the own cluster answers")
 	ErrBusy        = errors.New("too many measurements are waiting")
 	ErrBadRequest  = errors.New("bad request")
+
+	errHeadChanged = errors.New("the head has changed")
 )
 
 // PlaceError says that a place has no live cluster, and which ones are alive.
@@ -202,7 +205,9 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 	if st.High == nil || len(st.High.Addrs) == 0 {
 		return nil, nil, errors.New("this node knows no head yet")
 	}
-	answer, err := askTask(ctx, m.host, st.High.Addrs[0], &taskRequest{Version: WireVersion, Find: req})
+	ask, stop := m.whileHeadIs(ctx, st.High.Head)
+	defer stop()
+	answer, err := askTask(ask, m.host, st.High.Addrs[0], &taskRequest{Version: WireVersion, Find: req})
 	if err != nil {
 		return nil, nil, fmt.Errorf("head %s: %w", short(st.High.Head), err)
 	}
@@ -213,6 +218,28 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 		return nil, nil, fmt.Errorf("head %s answered nothing", short(st.High.Head))
 	}
 	return answer.Found, answer.Error, nil
+}
+
+// whileHeadIs is a context that ends when somebody else leads: a question to a head that died silently is
+// then asked again at once. stop joins what it started.
+func (m *measurer) whileHeadIs(ctx context.Context, head cluster.ID) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			changed := m.core.turn.wait()
+			if st := m.core.status.Load(); st.High == nil || st.High.Head != head {
+				cancel(errHeadChanged)
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return ctx, func() { cancel(nil); wg.Wait() }
 }
 
 // steps puts the head's account of the look-up into the task's own time.

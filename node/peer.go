@@ -292,6 +292,7 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.core.send, p.core.call, p.core.event = p.peers.send, p.reg.call, p.event
 	p.events = make(chan cluster.Event, eventQueue)
 	p.buildRoles()
+	p.reg.in = func(in cluster.Input) { p.core.put(context.Background(), in) } // the loop's end ends it
 	p.reg.admit = func(a *cluster.Answer) error {
 		if err := p.admit(a); err != nil {
 			return err

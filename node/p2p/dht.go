@@ -159,7 +159,9 @@ func (d *DHT) AddPeers(list []cluster.Peer) {
 			}
 		}
 		d.seeds[peer.ID(p.ID)] = p
-		fresh = append(fresh, p)
+		if d.kad.RoutingTable().Find(peer.ID(p.ID)) == "" {
+			fresh = append(fresh, p)
+		}
 	}
 	if len(fresh) > 0 {
 		d.wg.Go(func() { d.call(fresh) })

@@ -131,13 +131,23 @@ type fakeStream struct {
 	r     io.Reader
 	w     bytes.Buffer
 	reset bool
+
+	reads, writes []time.Time // deadlines that were set
 }
 
-func (f *fakeStream) Read(b []byte) (int, error)                     { return f.r.Read(b) }
-func (f *fakeStream) Write(b []byte) (int, error)                    { return f.w.Write(b) }
-func (f *fakeStream) SetDeadline(time.Time) error                    { return nil }
-func (f *fakeStream) SetReadDeadline(time.Time) error                { return nil }
-func (f *fakeStream) SetWriteDeadline(time.Time) error               { return nil }
+func (f *fakeStream) Read(b []byte) (int, error)  { return f.r.Read(b) }
+func (f *fakeStream) Write(b []byte) (int, error) { return f.w.Write(b) }
+func (f *fakeStream) SetDeadline(time.Time) error { return nil }
+func (f *fakeStream) SetReadDeadline(t time.Time) error {
+	f.reads = append(f.reads, t)
+	return nil
+}
+
+func (f *fakeStream) SetWriteDeadline(t time.Time) error {
+	f.writes = append(f.writes, t)
+	return nil
+}
+
 func (f *fakeStream) ResetWithError(_ network.StreamErrorCode) error { f.reset = true; return nil }
 func (f *fakeStream) Conn() network.Conn                             { return fakeConn{} }
 

@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,6 +214,7 @@ func TestBarred(t *testing.T) {
 			}
 		}
 	}
+	eventually(t, "no connection of the barred peer lasts", func() bool { return !a.Connected(b.ID()) && !b.Connected(a.ID()) })
 	if b.Counters().Barred == 0 {
 		t.Error("nothing counted")
 	}
@@ -320,7 +321,44 @@ func TestIdleStreamEnds(t *testing.T) {
 	}
 }
 
-// The deadline of a frame counts from its first byte: trickling does not help.
+// Every frame has a deadline of its own, from its first byte on: trickling does
+// not hold a stream, and neither does a peer that does not read.
+func TestFrameDeadlines(t *testing.T) {
+	within := func(what string, got time.Time, want time.Duration) {
+		t.Helper()
+		if left := time.Until(got); left > want || left < want-time.Minute/20 {
+			t.Errorf("%s: deadline in %v, want %v", what, left, want)
+		}
+	}
+	in := &fakeStream{r: bytes.NewReader([]byte{1, 'x', 1})}
+	s := newStream(t.Context(), in, in, 100, time.Minute, &counters{})
+	if _, err := s.ReadFrame(); err != nil {
+		t.Fatal(err)
+	}
+	within("the first byte", in.reads[0], time.Minute)
+	within("the rest of a frame", in.reads[1], frameTimeout)
+	if err := s.WriteFrame([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	within("a frame to be written", in.writes[0], frameTimeout)
+	s.SetIdle(NoIdle)
+	if _, err := s.ReadFrame(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a frame that breaks off: %v", err)
+	}
+	if !in.reads[2].IsZero() {
+		t.Errorf("no idle time, but a deadline in %v", time.Until(in.reads[2]))
+	}
+	within("the rest of a frame, without idle time", in.reads[3], frameTimeout)
+	soon := time.Now().Add(time.Second)
+	if err := s.SetDeadline(soon); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.WriteFrame(nil)
+	if !in.writes[1].Equal(soon) {
+		t.Error("the caller's earlier deadline was put off")
+	}
+}
+
 func TestDeadlineWakesReader(t *testing.T) {
 	n := newNet("a")
 	a, b := n.host(t, "a"), n.host(t, "b")
@@ -541,11 +579,13 @@ func TestPortTaken(t *testing.T) {
 func TestClose(t *testing.T) {
 	n := newNet("a")
 	a, b := n.host(t, "a"), n.host(t, "b")
-	var wg sync.WaitGroup
+	var ended atomic.Bool
 	b.Handle(ProtoMember, HandleOptions{Idle: NoIdle}, func(ctx context.Context, r Remote, s *Stream) error {
-		wg.Add(1)
-		defer wg.Done()
-		return echo(ctx, r, s)
+		err := echo(ctx, r, s)
+		<-ctx.Done()
+		<-time.After(50 * time.Millisecond) // what a handler may have to tidy up
+		ended.Store(true)
+		return err
 	})
 	s := open(t, a, b, ProtoMember)
 	if err := s.WriteFrame([]byte("x")); err != nil {
@@ -557,7 +597,9 @@ func TestClose(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wg.Wait() // did not panic: the handler had ended, or ends now
+	if !ended.Load() {
+		t.Error("Close returned before the handler")
+	}
 	if _, err := s.ReadFrame(); err == nil {
 		t.Error("a stream outlived its host")
 	}
