@@ -16,12 +16,18 @@ import (
 func writeDemoNodes(ctx context.Context, w io.Writer, d *demoNet) error {
 	rows := [][]string{{"registry", demoAddr(demoRegistry), "Changsha", "-", "-"}}
 	names := map[string]string{"changsha": "Changsha", "wuhan": "Wuhan"}
-	for _, n := range d.nodes {
+	backups := map[string]bool{} // a head knows its backup; the others know only that they are in the succession
+	for _, n := range d.nodes {  // heads come first
 		st, err := n.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("status of %s: %w", n.ip, err)
 		}
-		rows = append(rows, []string{st.Role, n.ip, names[st.City], shortID(n.id), st.Term})
+		backups[st.Backup] = true
+		role := st.Role
+		if role == "candidate" && backups[n.id] {
+			role = "backup"
+		}
+		rows = append(rows, []string{role, n.ip, names[st.City], shortID(n.id), st.Term})
 	}
 	return writeTable(w, []column{{name: "role"}, {name: "address"}, {name: "city"}, {name: "id"}, {name: "term"}}, rows)
 }

@@ -42,26 +42,34 @@ func watch(ctx context.Context, n watched, want func(node.Status) bool) (node.St
 // watchAgain is how often a status is looked at that no change announces, such as a new backup.
 const watchAgain = 50 * time.Millisecond
 
-// settle waits until both clusters are complete: every node follows the head of its seat, and that has a
-// backup that could take over.
+// settle waits until both clusters are complete: every node is in the succession of the head of its seat
+// and in its term, and that head has a backup that could take over.
 func (d *demoNet) settle(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range demoHeads {
 		head, all := d.byIP(h.ip), d.city(h.city)
 		for _, n := range all {
 			g.Go(func() error {
-				st, _, err := watch(ctx, n, func(st node.Status) bool {
-					return st.Head == head.id && (n != head || st.Backup != "" && st.Members == len(all))
-				})
+				st, _, err := watch(ctx, n, func(st node.Status) bool { return settled(ctx, st, head, len(all)) })
 				if err != nil {
-					return fmt.Errorf("%w: %s of %s is %s of %d members, follows %s, backup %s: %w",
-						errClaim, n.ip, h.city, st.Role, st.Members, dash(shortID(st.Head)), dash(shortID(st.Backup)), err)
+					return fmt.Errorf("%w: %s of %s is %s of %d members in term %s, follows %s, backup %s: %w",
+						errClaim, n.ip, h.city, st.Role, st.Members, st.Term, dash(shortID(st.Head)), dash(shortID(st.Backup)), err)
 				}
 				return nil
 			})
 		}
 	}
 	return g.Wait()
+}
+
+// settled says whether a node with this status is where it will stay: each new name in the succession is a
+// new term, so a cluster rests when nobody is left to be named.
+func settled(ctx context.Context, st node.Status, head *demoNode, members int) bool {
+	if st.Node == head.id {
+		return st.Role == "head" && st.Backup != "" && st.Members == members
+	}
+	lead, err := head.Status(ctx)
+	return err == nil && st.Head == head.id && st.Term == lead.Term && st.Role != "endpoint" && st.Role != "orphan"
 }
 
 // takeover is what happened after a head was killed.

@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/peerprobe/peerprobe/node"
@@ -174,15 +175,23 @@ func stampsLine(l *probe.Latency) string {
 		s = "taken by the kernel"
 	}
 	if l.ServerProcUs != nil {
-		s += fmt.Sprintf("; %s us at the target are taken off", trim(*l.ServerProcUs))
+		s += fmt.Sprintf("; %s at the target are taken off", micro(*l.ServerProcUs))
 	}
 	if l.SendTimerErrUs != nil {
-		s += fmt.Sprintf("; sent within %s us of the slot (p99)", trim(*l.SendTimerErrUs))
+		s += fmt.Sprintf("; sent within %s of the slot (p99)", micro(*l.SendTimerErrUs))
 	}
 	if l.TTL != nil {
 		s += fmt.Sprintf("; TTL %d", *l.TTL)
 	}
 	return s
+}
+
+// micro prints microseconds for people: a tenth is enough, and from a millisecond on they are milliseconds.
+func micro(us float64) string {
+	if us >= 1000 {
+		return strconv.FormatFloat(us/1000, 'f', 1, 64) + " ms"
+	}
+	return strconv.FormatFloat(us, 'f', 1, 64) + " us"
 }
 
 // clockLine is the verdict on one-way delays in a sentence.

@@ -26,8 +26,11 @@ func writePairs(w io.Writer, width int, pairs []pair) error {
 }
 
 // printable takes control characters out of what other hosts may have written, so that no name, tag or
-// message of theirs moves the cursor of whoever reads it.
+// message of theirs moves the cursor of whoever reads it. Several lines become one.
 func printable(s string) string {
+	if strings.ContainsAny(s, "\n\t") {
+		s = strings.Join(strings.Fields(s), " ")
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return '?'
