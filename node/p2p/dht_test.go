@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,9 @@ func TestLoneHead(t *testing.T) {
 	}
 	if _, _, err := d.Find(t.Context(), "wuhan", 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v, want %v", err, ErrClosed)
+	}
+	if slices.Contains(h.p2p.Mux().Protocols(), d.proto) {
+		t.Error("the host still offers the DHT that it has left")
 	}
 	again := startDHT(t, h)
 	if got, _, err := again.Find(t.Context(), "wuhan", 0); err != nil || !same(got, lead) {
