@@ -1,0 +1,160 @@
+package overlay
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// zones is what CAN and DBCAN have in common: nodes own the leaves of a tree of zones, joins halve a zone, leaves
+// merge two halves. The ids of the nodes are a universal prefix set at any time.
+type zones struct {
+	roster
+	tree *tree
+	id   []Key   // of a node
+	leaf []int32 // of a node
+	high []uint8 // of a vertex: levels below it
+	join JoinRule
+	rng  *rand.Rand
+}
+
+func newZones(join JoinRule, rng *rand.Rand) zones {
+	return zones{tree: newTree(), join: join, rng: rng}
+}
+
+// ID is the string that all keys of a node begin with.
+func (z *zones) ID(n Node) Key { return z.id[n] }
+
+// Share is the area of the node's zone.
+func (z *zones) Share(n Node) float64 { return math.Ldexp(1, -z.id[n].Len()) }
+
+// Owner is the node whose id is a prefix of the key.
+func (z *zones) Owner(k Key) (Node, error) {
+	if z.Len() == 0 {
+		return None, ErrEmpty
+	}
+	v, _ := z.tree.walk(root, k)
+	if !z.tree.isLeaf(v) {
+		return None, fmt.Errorf("key of %d bits: %w", k.Len(), ErrShortKey)
+	}
+	return z.tree.node[v], nil
+}
+
+// settle gives a node a leaf.
+func (z *zones) settle(n Node, v int32, id Key) {
+	for int(n) >= len(z.id) {
+		z.id = append(z.id, Key{})
+		z.leaf = append(z.leaf, noVertex)
+	}
+	z.id[n], z.leaf[n] = id, v
+	z.tree.node[v] = n
+}
+
+// split adds a node, in one half of the zone of old; old is None for the first node.
+func (z *zones) split(near func(Node, []Node) []Node) (fresh, old Node, err error) {
+	if z.Len() == 0 {
+		n := z.add()
+		z.settle(n, root, Key{})
+		z.tree.count(root, 1)
+		return n, None, nil
+	}
+	owner, err := z.Owner(RandomKey(z.rng, KeyBits))
+	if err != nil {
+		return None, None, err
+	}
+	if z.join == JoinNeighbours {
+		owner = z.largest(owner, near(owner, nil))
+	}
+	id, v := z.id[owner], z.leaf[owner]
+	if id.Len() == KeyBits {
+		return None, None, ErrFull
+	}
+	n := z.add()
+	z.tree.node[v] = None
+	z.tree.size[v] = 0
+	z.settle(owner, z.tree.hang(v, 0), id.Append(0))
+	z.settle(n, z.tree.hang(v, 1), id.Append(1))
+	z.tree.size[z.leaf[owner]], z.tree.size[z.leaf[n]], z.tree.size[v] = 1, 1, 2
+	z.tree.count(z.tree.up[v], 1)
+	z.level(v)
+	return n, owner, nil
+}
+
+// largest is the node with the largest zone: owner when no other is larger, else one of the largest at random.
+func (z *zones) largest(owner Node, others []Node) Node {
+	best, ties := owner, 0
+	for _, n := range others {
+		switch a, b := z.id[n].Len(), z.id[best].Len(); {
+		case a < b:
+			best, ties = n, 1
+		case a == b && best != owner && n != best:
+			if ties++; z.rng.IntN(ties) == 0 {
+				best = n
+			}
+		}
+	}
+	return best
+}
+
+// merge takes a node out. The zones of keep and freed, which are siblings, become one that keep owns; freed takes
+// the zone of the leaver, unless it is the leaver.
+func (z *zones) merge(n Node) (keep, freed Node, err error) {
+	if err := z.mayLeave(n); err != nil {
+		return None, None, err
+	}
+	t := z.tree
+	freed, keep = n, t.node[t.sibling(z.leaf[n])]
+	if keep == None { // the sibling is divided: two zones below it become one
+		v := z.deepest(t.sibling(z.leaf[n]))
+		keep, freed = t.node[t.kid[v][0]], t.node[t.kid[v][1]]
+	}
+	v, id := t.up[z.leaf[keep]], z.id[keep]
+	t.drop(z.leaf[keep])
+	t.drop(z.leaf[freed])
+	z.settle(keep, v, id.Prefix(id.Len()-1))
+	t.size[v] = 1
+	t.count(t.up[v], -1)
+	z.level(v)
+	if freed != n {
+		z.settle(freed, z.leaf[n], z.id[n])
+	}
+	z.remove(n)
+	return keep, freed, nil
+}
+
+// level computes anew how many levels lie below v and below all above it.
+func (z *zones) level(v int32) {
+	for len(z.high) < len(z.tree.kid) {
+		z.high = append(z.high, 0)
+	}
+	for ; v != noVertex; v = z.tree.up[v] {
+		var h uint8
+		if !z.tree.isLeaf(v) {
+			h = 1 + max(z.height(z.tree.kid[v][0]), z.height(z.tree.kid[v][1]))
+		}
+		if z.high[v] == h && h > 1 {
+			return
+		}
+		z.high[v] = h
+	}
+}
+
+func (z *zones) height(v int32) uint8 {
+	if z.tree.isLeaf(v) {
+		return 0
+	}
+	return z.high[v]
+}
+
+// deepest is the vertex over the two smallest sibling zones below v.
+func (z *zones) deepest(v int32) int32 {
+	for z.high[v] > 1 {
+		k := z.tree.kid[v]
+		if z.height(k[0]) >= z.height(k[1]) {
+			v = k[0]
+		} else {
+			v = k[1]
+		}
+	}
+	return v
+}
