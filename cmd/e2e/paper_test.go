@@ -94,13 +94,18 @@ func buildMesh(t *testing.T) *mesh {
 		m.startNode(t, addr)
 	}
 	m.initiator = m.nodes[initiatorAddr]
+	t.Cleanup(func() { // side by side, before each is waited for
+		for _, p := range m.nodes {
+			p.terminate()
+		}
+	})
 	return m
 }
 
 func (m *mesh) startRegistry(t *testing.T) {
 	t.Helper()
 	m.registry = start(t, m.lab.prefix+registryAddr, registryAddr, filepath.Join(m.dir, "rs"), "rs",
-		"--data", filepath.Join(m.dir, "rs"), "--geo-map", m.geoMap, "--advertise", registryAddr, "-v")
+		"--data", filepath.Join(m.dir, "rs"), "--geo-map", m.geoMap, "--advertise", registryAddr, "--tokens", "-v")
 }
 
 // startNode runs the command that the registry printed, word for word, with a data directory of its own.

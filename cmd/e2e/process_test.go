@@ -73,6 +73,9 @@ func program(t *testing.T) string {
 		if binary.dir, binary.err = os.MkdirTemp("", "pp"); binary.err != nil {
 			return
 		}
+		if binary.err = os.Mkdir(filepath.Join(binary.dir, "run"), 0o700); binary.err != nil {
+			return
+		}
 		binary.path = filepath.Join(binary.dir, "peerprobe")
 		build := exec.Command("go", "build", "-race", "-o", binary.path, "github.com/peerprobe/peerprobe")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -120,7 +123,7 @@ func start(t *testing.T, ns, addr, data string, args ...string) *process {
 	p := &process{addr: addr, data: data, done: make(chan struct{}), log: &syncBuffer{}}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns, program(t)}, args...)...)
 	p.cmd.Dir = binary.dir
-	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+binary.dir, "CI=true")
+	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Join(binary.dir, "run"), "CI=true")
 	p.cmd.Stderr = p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should this test be killed
 	out, err := p.cmd.StdoutPipe()
@@ -161,13 +164,22 @@ func (p *process) kill(t *testing.T) {
 	<-p.done
 }
 
+// terminate asks the process to stop in order; end waits for that.
+func (p *process) terminate() {
+	select {
+	case <-p.done:
+	default:
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
+	}
+}
+
 // end stops the process in order, if it still runs, and judges how it lived.
 func (p *process) end(t *testing.T) {
 	t.Helper()
 	select {
 	case <-p.done:
 	default:
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
+		p.terminate()
 		select {
 		case <-p.done:
 			if p.err != nil {
@@ -191,7 +203,7 @@ func (p *process) end(t *testing.T) {
 
 // tail is the end of a log: enough to see what went wrong in a test's output.
 func tail(s string) string {
-	const most = 6000
+	const most = 3000
 	if len(s) > most {
 		return "...\n" + s[len(s)-most:]
 	}
