@@ -23,6 +23,10 @@ const (
 	tasksWaiting = 64               // beyond this a node says that it is busy
 	headPatience = 10 * time.Second // how long a task looks for a head: longer than any take-over
 	headRetry    = 250 * time.Millisecond
+
+	// placePatience is how long a place that nobody knows is looked for: a city whose first node has just
+	// joined is in the DHT some tens of milliseconds later.
+	placePatience = time.Second
 )
 
 // Errors that callers branch on. They are wrapped with what was tried and what came back.
@@ -176,8 +180,10 @@ func (m *measurer) candidates(ctx context.Context, t *task) ([]candidate, error)
 		case werr == nil:
 			m.steps(t, began, found)
 			return found.Candidates, nil
-		case werr.Code == codeNoSuchPlace:
+		case werr.Code == codeNoSuchPlace && time.Since(t.way.start) > placePatience:
 			return nil, &PlaceError{Place: t.req.To, Alive: werr.Alive}
+		case werr.Code == codeNoSuchPlace:
+			last = werr
 		case werr.Code != codeNotHead:
 			return nil, fmt.Errorf("%w: %w", ErrNoCandidate, werr)
 		default:
