@@ -79,8 +79,8 @@ func (c *can) distance(b *box, p *[maxDims]uint64) float64 {
 		if off <= end {
 			continue
 		}
-		// Behind the end, or before the beginning the other way round; the edge belongs to the zone.
-		near := float64(min(off-end-1, -off))
+		// Behind the last point, or before the first one the other way round.
+		near := float64(min(off-end, -off))
 		sum += near * near
 	}
 	return sum
@@ -203,21 +203,21 @@ func (c *can) nearest(x, owner Node, point *[maxDims]uint64, t *Trip) Node {
 	}
 	bound := c.distance(&c.box[x], point)
 	best, dist := None, math.Inf(1)
-	deadDist := []float64(nil)
+	var dead []float64
 	for _, m := range c.near[x] {
 		d := c.distance(&c.box[m], point)
 		if d >= bound {
 			continue
 		}
 		if !c.Alive(m) {
-			deadDist = append(deadDist, d)
+			dead = append(dead, d)
 			continue
 		}
 		if d < dist || d == dist && c.id[m].less(c.id[best]) {
 			best, dist = m, d
 		}
 	}
-	for _, d := range deadDist { // those tried before the best
+	for _, d := range dead { // those tried before the best
 		if d <= dist {
 			t.lost()
 		}

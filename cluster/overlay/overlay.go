@@ -124,6 +124,7 @@ type Config struct {
 	K          int      // Kademlia: size of a bucket and of an answer
 	Alpha      int      // Kademlia: questions under way at a time
 	Beta       int      // Kademlia: a lookup ends when so many of the nearest have answered; 0: all K
+	Exhaustive bool     // Kademlia: a lookup asks all K nearest, as before a put, and does not end at the owner
 	Successors int      // Chord: nodes that follow on the ring and are known for when fingers are dead
 }
 
