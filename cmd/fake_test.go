@@ -116,7 +116,7 @@ func sampleMeasurement() *node.Measurement {
 
 // sampleStatus is the status of a backup.
 func sampleStatus() node.Status {
-	return node.Status{Node: idA, Network: "n7f3a", City: "changsha", Place: "by address", Role: "backup", Term: "1a2b/0", Head: idB, Backup: idA,
+	return node.Status{Node: idA, Network: "n7f3a", City: "changsha", Place: "changsha (by address)", Role: "backup", Term: "1a2b/0", Head: idB, Backup: idA,
 		Members: 5, Heads: 1, LastChange: "first head, appointed", Addrs: []string{"/ip4/127.61.187.118/tcp/40001"}, Started: instant,
 		Registry: node.RegistryStatus{Address: "127.61.187.7:7400", ID: idB, Last: instant, Error: "connection refused"},
 		Sessions: node.SessionStatus{Serving: 1, Served: 12, Started: 3, MaxAtOnce: 8}, Spool: node.SpoolStatus{Depth: 2, Dropped: 1},

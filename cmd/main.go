@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -20,11 +21,24 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 	return newEnv(in, out, errw).run(ctx, args)
 }
 
-// withSignals cancels ctx on the first signal, and gives the second one the system's default action.
+// sameSignal is how long a further signal is taken for the first one: timeout(1) sends two at once, to the
+// process and to its group, and nobody presses Ctrl-C twice on purpose that fast.
+const sameSignal = 200 * time.Millisecond
+
+// withSignals cancels ctx on the first signal, and gives a second one the system's default action.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	release := context.AfterFunc(ctx, stop)
-	return ctx, func() { release(); stop() }
+	ended := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		same := time.NewTimer(sameSignal)
+		defer same.Stop()
+		select {
+		case <-same.C:
+			stop()
+		case <-ended:
+		}
+	})
+	return ctx, func() { release(); close(ended); stop() }
 }
 
 // run executes one command line in this environment.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peerprobe/peerprobe/node"
+	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/probe"
 	"github.com/spf13/cobra"
 )
@@ -103,7 +105,6 @@ func (e *env) measure(c *cobra.Command, o measureOptions) error {
 	if redraw := e.live(e.err); p.f == formatTable && (redraw || o.verbose) {
 		view := &liveView{w: e.err, redraw: redraw}
 		p.req.OnProgress = view.on
-		defer view.done()
 		return e.measureAndPrint(ctx, a, p, view.done)
 	}
 	return e.measureAndPrint(ctx, a, p, func() {})
@@ -154,6 +155,9 @@ func (e *env) note(ctx context.Context, m *node.Measurement) {
 // measureError is what is said, and with which code, when there is no result at all.
 func measureError(ctx context.Context, to string, err error) error {
 	if pe, ok := errors.AsType[*node.PlaceError](err); ok {
+		if slices.Contains(pe.Alive, locate.Slug(to)) {
+			return nothing(fmt.Errorf("the cluster of %s is there, but its head could not be asked yet: it may have come up this moment, try again", to))
+		}
 		if len(pe.Alive) == 0 {
 			return fmt.Errorf("no cluster answers for %q, and no other city is known: has a node joined there? ('peerprobe clusters')", to)
 		}

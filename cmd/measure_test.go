@@ -163,8 +163,9 @@ func TestMeasureExitCodes(t *testing.T) {
 		{"partial", partial, nil, nil, 0, "note: the result is partial: the target went away after 2 packets"},
 		{"partial, strict", partial, nil, []string{"--strict"}, 2, "gate: the result is partial"},
 		{"no packet came back", silence, nil, nil, 2, "nothing was measured"},
-		{"no such place", nil, &node.PlaceError{Place: "atlantis", Alive: []string{"changsha", "wuhan"}}, nil, 1, "cities that do are changsha, wuhan"},
+		{"no such place", nil, &node.PlaceError{Place: "wuhan", Alive: []string{"beijing", "changsha"}}, nil, 1, "cities that do are beijing, changsha"},
 		{"no such place, wrapped", nil, fmt.Errorf("x: %w", &node.PlaceError{Place: "atlantis"}), nil, 1, "no other city is known"},
+		{"place that has just come up", nil, &node.PlaceError{Place: "Wuhan", Alive: []string{"changsha", "wuhan"}}, nil, 2, "try again"},
 		{"bad request", nil, fmt.Errorf("%w: no", node.ErrBadRequest), nil, 1, "bad request"},
 		{"nobody there", nil, errors.New("no node there can be measured"), nil, 2, "measuring to wuhan: no node there can be measured"},
 		{"no result", &node.Measurement{}, nil, nil, 2, "nothing was measured"},
@@ -231,6 +232,7 @@ func TestMeasureFindsTheNode(t *testing.T) {
 }
 
 func TestMeasureOnce(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	r := newRunner(t)
 	r.sockets = nil
 	r.env[tokenVariable] = "net.secret\n"

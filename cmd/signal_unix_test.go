@@ -40,8 +40,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	c.Process.Signal(syscall.SIGINT)
 	expect("stopping")
 	go func() { c.Wait(); close(ended) }()
-	// The default action is back a moment after the first signal: signals until then may be swallowed.
-	again := time.NewTicker(10 * time.Millisecond)
+	// Until sameSignal has passed, further signals are the first one.
+	began := time.Now()
+	c.Process.Signal(syscall.SIGINT)
+	again := time.NewTicker(sameSignal / 4)
 	defer again.Stop()
 	for giveUp := time.After(comesUp); ; {
 		select {
@@ -50,6 +52,9 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		case <-ended:
 			if ws := c.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != syscall.SIGINT {
 				t.Errorf("it ended with %v, not by the signal", c.ProcessState)
+			}
+			if took := time.Since(began); took < sameSignal/2 {
+				t.Errorf("it ended after %v: timeout(1) could not stop it in order", took)
 			}
 			return
 		case <-giveUp:

@@ -56,7 +56,7 @@ func statusPairs(s node.Status) []pair {
 	}
 	city := dash(s.City)
 	if s.Place != "" {
-		city += " (" + s.Place + ")"
+		city = s.Place // it names the city first
 	}
 	p := []pair{
 		{"node", s.Node},
