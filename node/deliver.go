@@ -31,6 +31,7 @@ type delivery struct {
 	registry []cluster.Peer
 	uplink   chan shipment // at a head: batches that wait for the registry
 	kick     chan struct{} // something was spooled, or the head changed
+	turn     broadcast     // a delivery has ended, well or not
 	sign     func(domain string, v any) cluster.Signed
 	log      *slog.Logger
 }
@@ -62,6 +63,7 @@ func (d *delivery) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		more, err := d.once(ctx)
+		d.turn.wake()
 		switch {
 		case err != nil:
 			d.log.Debug("results wait in the spool", "err", err)
@@ -73,6 +75,22 @@ func (d *delivery) run(ctx context.Context) {
 		default:
 			wait = deliverRetry
 			timer.Reset(deliverMax)
+		}
+	}
+}
+
+// empty delivers until nothing is spooled, a delivery fails, or ctx ends.
+func (d *delivery) empty(ctx context.Context) {
+	for d.db.SpoolStats().Depth > 0 {
+		before, ended := d.db.SpoolStats().Depth, d.turn.wait()
+		d.wake()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
+		}
+		if d.db.SpoolStats().Depth >= before {
+			return
 		}
 	}
 }

@@ -138,9 +138,7 @@ func (p *peer) leave(ctx context.Context) {
 	p.host.Unhandle(p2p.ProtoSession)
 	p.host.Unhandle(p2p.ProtoTask)
 	deliver, cancel := context.WithTimeout(ctx, leaveDeliver)
-	for more := true; more; {
-		more, _ = p.roles.deliver.once(deliver) // what stays is in the spool
-	}
+	p.roles.deliver.empty(deliver) // what stays is in the spool
 	cancel()
 	st := p.core.status.Load()
 	p.core.put(ctx, cluster.Stopping{})
