@@ -156,10 +156,8 @@ func (n *network) step(h *host, in Input) error {
 
 // lower says that a message carries a term below the given one.
 func lower(msg *Message, high Term) bool {
-	for _, t := range []*Term{termIn(msg)} {
-		return t != nil && t.Compare(high) < 0
-	}
-	return false
+	t := termIn(msg)
+	return t != nil && t.Compare(high) < 0
 }
 
 func termIn(msg *Message) *Term {
@@ -301,6 +299,9 @@ func (n *network) deliver(p packet) {
 	n.t.Helper()
 	h := n.hosts[p.to]
 	if h == nil || h.m == nil {
+		return
+	}
+	if h.frozen && p.in == nil && n.cut(p.from, p.to) {
 		return
 	}
 	if h.frozen {

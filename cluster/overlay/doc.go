@@ -23,7 +23,8 @@
 //     random). Only the second gives the balance of the paper's figure 3.
 //   - How zones are merged when a node leaves is not said either, only that small ones are. Here the leaver's
 //     sibling takes the zone when it is a zone; else two sibling zones below the sibling become one, and the node
-//     that this frees takes the leaver's zone. The pair is the deepest one, that is the smallest zones.
+//     that this frees takes the leaver's zone. The pair is found by going down at random. The deepest pair, which is
+//     the smallest zones, balances no better: 92.9 % in two classes after half a turnover, against 93.0 %.
 //   - The paper routes to a node id U. Where U is shorter than what X can align with, no child continues U and the
 //     rule is stuck; routes here lead to keys, which are longer than all ids, and end at the owner.
 //   - "The longest suffix of X that is a prefix of U" is computed anew at every node. |X|-|S| then falls at each hop,

@@ -13,7 +13,6 @@ type zones struct {
 	tree *tree
 	id   []Key   // of a node
 	leaf []int32 // of a node
-	high []uint8 // of a vertex: levels below it
 	join JoinRule
 	rng  *rand.Rand
 }
@@ -76,7 +75,6 @@ func (z *zones) split(near func(Node, []Node) []Node) (fresh, old Node, err erro
 	z.settle(n, z.tree.hang(v, 1), id.Append(1))
 	z.tree.size[z.leaf[owner]], z.tree.size[z.leaf[n]], z.tree.size[v] = 1, 1, 2
 	z.tree.count(z.tree.up[v], 1)
-	z.level(v)
 	return n, owner, nil
 }
 
@@ -105,7 +103,7 @@ func (z *zones) merge(n Node) (keep, freed Node, err error) {
 	t := z.tree
 	freed, keep = n, t.node[t.sibling(z.leaf[n])]
 	if keep == None { // the sibling is divided: two zones below it become one
-		v := z.deepest(t.sibling(z.leaf[n]))
+		v := z.pair(t.sibling(z.leaf[n]))
 		keep, freed = t.node[t.kid[v][0]], t.node[t.kid[v][1]]
 	}
 	v, id := t.up[z.leaf[keep]], z.id[keep]
@@ -114,7 +112,6 @@ func (z *zones) merge(n Node) (keep, freed Node, err error) {
 	z.settle(keep, v, id.Prefix(id.Len()-1))
 	t.size[v] = 1
 	t.count(t.up[v], -1)
-	z.level(v)
 	if freed != n {
 		z.settle(freed, z.leaf[n], z.id[n])
 	}
@@ -122,39 +119,20 @@ func (z *zones) merge(n Node) (keep, freed Node, err error) {
 	return keep, freed, nil
 }
 
-// level computes anew how many levels lie below v and below all above it.
-func (z *zones) level(v int32) {
-	for len(z.high) < len(z.tree.kid) {
-		z.high = append(z.high, 0)
-	}
-	for ; v != noVertex; v = z.tree.up[v] {
-		var h uint8
-		if !z.tree.isLeaf(v) {
-			h = 1 + max(z.height(z.tree.kid[v][0]), z.height(z.tree.kid[v][1]))
-		}
-		if z.high[v] == h && h > 1 {
-			return
-		}
-		z.high[v] = h
-	}
-}
-
-func (z *zones) height(v int32) uint8 {
-	if z.tree.isLeaf(v) {
-		return 0
-	}
-	return z.high[v]
-}
-
-// deepest is the vertex over the two smallest sibling zones below v.
-func (z *zones) deepest(v int32) int32 {
-	for z.high[v] > 1 {
+// pair is a vertex over two sibling zones below v, which is divided: a way down at random, as far as there are
+// divided zones.
+func (z *zones) pair(v int32) int32 {
+	for {
 		k := z.tree.kid[v]
-		if z.height(k[0]) >= z.height(k[1]) {
-			v = k[0]
-		} else {
+		switch left, right := z.tree.isLeaf(k[0]), z.tree.isLeaf(k[1]); {
+		case left && right:
+			return v
+		case left:
 			v = k[1]
+		case right:
+			v = k[0]
+		default:
+			v = k[z.rng.IntN(2)]
 		}
 	}
-	return v
 }
