@@ -21,11 +21,11 @@ func TestKeysAreKeptAndSecret(t *testing.T) {
 	if runtime.GOOS != "windows" {
 		for _, name := range []string{networkKeyFile, hostKeyFile, tokenFile} {
 			st, err := os.Stat(filepath.Join(cfg.Data, name))
-			if err != nil || st.Mode().Perm() != secretMode {
+			if err != nil || st.Mode().Perm() != 0o600 {
 				t.Errorf("%s: %v, %v", name, st, err)
 			}
 		}
-		if st, err := os.Stat(cfg.Data); err != nil || st.Mode().Perm() != dirMode {
+		if st, err := os.Stat(cfg.Data); err != nil || st.Mode().Perm() != 0o700 {
 			t.Errorf("data directory: %v, %v", st, err)
 		}
 	}

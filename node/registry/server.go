@@ -262,7 +262,12 @@ func (s *server) firstToken(cfg Config) error {
 	if !cfg.Tokens {
 		return nil
 	}
-	s.info.TokenFile = filepath.Join(cfg.Data, tokenFile)
+	// Absolute, because the command may be run from another directory.
+	dir, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	s.info.TokenFile = filepath.Join(dir, tokenFile)
 	all, err := s.store.Tokens()
 	if err != nil {
 		return err

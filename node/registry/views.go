@@ -48,7 +48,7 @@ type Cluster struct {
 	Members    int       `json:"members"`
 	Online     int       `json:"online"`
 	Succession []string  `json:"succession"` // of the newest certificate, the head first
-	Heard      time.Time `json:"heard"`      // when the head last called
+	Heard      time.Time `json:"heard"`      // when the head last called; 0001 while there is none
 	Changes    []Change  `json:"changes"`    // of head, oldest first
 }
 
@@ -172,14 +172,12 @@ func (s *server) clusters(ctx context.Context) ([]Cluster, error) {
 	out := make([]Cluster, 0, len(cities))
 	for _, c := range cities {
 		v := Cluster{City: string(c.City), Succession: []string{}, Changes: []Change{}}
-		if c.Heard > 0 {
-			v.Heard = time.UnixMilli(c.Heard).UTC()
-		}
 		for _, id := range s.succession(c) {
 			v.Succession = append(v.Succession, p2p.IDText(id))
 		}
 		if h, ok := s.roster.head(c.City); ok {
 			m, _ := s.roster.node(h.head.ID)
+			v.Heard = time.UnixMilli(max(c.Heard, s.roster.lastHeard(h.head.ID))).UTC()
 			v.Head, v.HeadIP, v.Term, v.Reason = p2p.IDText(h.head.ID), m.observed, h.term.String(), h.reason
 		}
 		for _, h := range c.History {
