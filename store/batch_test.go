@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/peerprobe/peerprobe/probe"
 )
 
@@ -185,7 +187,6 @@ func TestBatchRefuses(t *testing.T) {
 		"not zstd":        []byte("\x01hello"),
 		"longer":          append(bytes.Clone(good), 1),
 		"huge frame":      make([]byte, MaxBatchBytes+1),
-		"bomb":            batchZip().EncodeAll(make([]byte, maxBatchPlain+1), []byte{batchVersion}),
 		"not CBOR":        batchZip().EncodeAll([]byte("\xff"), []byte{batchVersion}),
 		"too many rows":   packed(t, batchWire{Rows: MaxBatchRows + 1}),
 		"no keys":         packed(t, batchWire{Rows: 2}),
@@ -198,11 +199,16 @@ func TestBatchRefuses(t *testing.T) {
 		"text bytes":      packed(t, batchWire{Rows: 1, Columns: []columnWire{{Path: "2.1", Kind: 6, Data: []byte("\x00\x01\xff")}}}),
 		"overflow":        packed(t, batchWire{Rows: 2, Columns: []columnWire{node, {Path: "7.3", Kind: 3, Data: []byte("\x80\x80\x80\x80\x80\x01\x00")}}}),
 		"bool":            packed(t, batchWire{Rows: 2, Columns: []columnWire{node, {Path: "16.6", Kind: 5, Data: []byte{2, 0}}}}),
+		"float token":     packed(t, batchWire{Rows: 1, Columns: []columnWire{{Path: "2.1", Kind: 6, Data: []byte("\x00\x01n")}, {Path: "15", Kind: 4, Data: append([]byte{1, 3}, make([]byte, 8)...)}}}),
 		"float":           packed(t, batchWire{Rows: 2, Columns: []columnWire{node, {Path: "15", Kind: 4, Data: []byte{2, 1, 1, 0}}}}),
 	} {
 		if rs, err := DecodeBatch(b); err == nil || !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %d results, %v", name, len(rs), err)
 		}
+	}
+	bomb := batchZip().EncodeAll(make([]byte, maxBatchPlain+1), []byte{batchVersion})
+	if _, err := DecodeBatch(bomb); !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		t.Errorf("bomb of %d bytes: %v", len(bomb), err)
 	}
 	if rs, err := DecodeBatch(packed(t, batchWire{Rows: 2, Columns: []columnWire{node, {Path: "99.1", Kind: 77, Data: []byte("new")}}})); err != nil || rs[1].Key.Node != "n" {
 		t.Errorf("a column of later versions is ignored: %+v, %v", rs, err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -34,7 +33,7 @@ const (
 type file struct {
 	path   string
 	layout layout
-	bolt   *bbolt.DB
+	bolt   *bolt
 	writer *writer
 }
 
@@ -55,28 +54,24 @@ func openFile(path string, l layout, maxBytes int) (*file, error) {
 	}
 	f := &file{path: path, layout: l, bolt: b}
 	if err := f.prepare(); err != nil {
-		b.Close()
+		b.close()
 		return nil, openError(path, err)
 	}
-	f.writer = newWriter(path, b)
+	f.writer = newWriter(b)
 	return f, nil
 }
 
 // prepare checks kind and schema, and migrates.
 func (f *file) prepare() error {
 	var schema uint64
-	err := guard(f.path, func() error {
-		return f.bolt.View(func(tx *bbolt.Tx) (err error) {
-			schema, err = f.layout.inspect(f.path, tx)
-			return err
-		})
+	err := f.bolt.view(func(tx *bbolt.Tx) (err error) {
+		schema, err = f.layout.inspect(f.path, tx)
+		return err
 	})
 	if err != nil || schema == f.layout.version() {
 		return err
 	}
-	return guard(f.path, func() error {
-		return f.bolt.Update(func(tx *bbolt.Tx) error { return f.layout.migrate(tx, schema) })
-	})
+	return f.bolt.update(func(tx *bbolt.Tx) error { return f.layout.migrate(tx, schema) })
 }
 
 // createFile makes a complete file under a temporary name and renames it. Two processes that do so at
@@ -138,7 +133,7 @@ func boltOptions(mmap, maxBytes int) *bbolt.Options {
 	}
 }
 
-func openBolt(path string, l layout, maxBytes int) (b *bbolt.DB, err error) {
+func openBolt(path string, l layout, maxBytes int) (*bolt, error) {
 	if err := precheck(path); err != nil {
 		return nil, err
 	}
@@ -146,32 +141,21 @@ func openBolt(path string, l layout, maxBytes int) (b *bbolt.DB, err error) {
 	if l.kind == layoutHard.kind || maxBytes > 0 {
 		mmap = 0
 	}
-	err = guard(path, func() error {
-		b, err = bbolt.Open(path, fileMode, boltOptions(mmap, maxBytes))
+	b := &bolt{path: path}
+	_, err := b.guard(func() (err error) {
+		b.db, err = bbolt.Open(path, fileMode, boltOptions(mmap, maxBytes))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.AllocSize = allocBytes
+	b.db.AllocSize = allocBytes
 	return b, nil
-}
-
-// guard runs fn and turns a panic into ErrCorrupt: bbolt panics, and the mapped memory faults, where a
-// page is damaged or the file was cut under us.
-func guard(path string, fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = corruptError(path, fmt.Sprint(p))
-		}
-	}()
-	return fn()
 }
 
 // view runs a read transaction. Bytes from the table are valid inside fn only.
 func (f *file) view(what string, fn func(tx *bbolt.Tx) error) error {
-	return opError(f.path, what, guard(f.path, func() error { return f.bolt.View(fn) }))
+	return opError(f.path, what, f.bolt.view(fn))
 }
 
 // update runs fn in the writer's next commit and returns when that is durable.
@@ -186,7 +170,7 @@ func (f *file) change(what string, c *change) error {
 // close joins the writer, which commits what it was given before, and closes the file.
 func (f *file) close() error {
 	f.writer.close()
-	return opError(f.path, "close", f.bolt.Close())
+	return opError(f.path, "close", f.bolt.close())
 }
 
 // check walks every record, then lets bbolt check its pages. The walk comes first because it can

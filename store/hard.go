@@ -22,7 +22,7 @@ const (
 // certificate, the boot number. A few writes a day; each is durable when Save returns.
 type HardFile struct {
 	path string
-	bolt *bbolt.DB
+	bolt *bolt
 	mu   sync.Mutex // guards closing only
 	shut bool
 }
@@ -41,7 +41,7 @@ func OpenHard(path string) (*HardFile, error) {
 		_, err = h.Load()
 	}
 	if err != nil {
-		f.bolt.Close()
+		f.bolt.close()
 		return nil, err
 	}
 	return h, nil
@@ -50,17 +50,15 @@ func OpenHard(path string) (*HardFile, error) {
 // Load returns the state, the zero state where none was ever saved.
 func (h *HardFile) Load() (cluster.HardState, error) {
 	var s cluster.HardState
-	err := guard(h.path, func() error {
-		return h.bolt.View(func(tx *bbolt.Tx) error {
-			raw := tx.Bucket([]byte(tableHard)).Get([]byte(hardKey))
-			if raw == nil {
-				return nil
-			}
-			if err := decodeRecord(raw, &s); err != nil {
-				return corruptError(h.path, err.Error())
-			}
+	err := h.bolt.view(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket([]byte(tableHard)).Get([]byte(hardKey))
+		if raw == nil {
 			return nil
-		})
+		}
+		if err := decodeRecord(raw, &s); err != nil {
+			return corruptError(h.path, err.Error())
+		}
+		return nil
 	})
 	return s, opError(h.path, "load the durable state", err)
 }
@@ -71,10 +69,8 @@ func (h *HardFile) Save(s cluster.HardState) error {
 	if err != nil {
 		return fmt.Errorf("store: %s: save the durable state: %w", h.path, err)
 	}
-	err = guard(h.path, func() error {
-		return h.bolt.Update(func(tx *bbolt.Tx) error {
-			return tx.Bucket([]byte(tableHard)).Put([]byte(hardKey), raw)
-		})
+	err = h.bolt.update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(tableHard)).Put([]byte(hardKey), raw)
 	})
 	return opError(h.path, "save the durable state", err)
 }
@@ -87,5 +83,5 @@ func (h *HardFile) Close() error {
 		return nil
 	}
 	h.shut = true
-	return opError(h.path, "close", h.bolt.Close())
+	return opError(h.path, "close", h.bolt.close())
 }

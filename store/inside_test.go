@@ -154,7 +154,7 @@ func TestOneFailureLeavesTheOthers(t *testing.T) {
 // TestCommitsAreShared: what came while a commit was in flight is in the next one.
 func TestCommitsAreShared(t *testing.T) {
 	db := openTest(t)
-	before := db.file.bolt.Stats()
+	before := db.file.bolt.db.Stats()
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
@@ -165,7 +165,7 @@ func TestCommitsAreShared(t *testing.T) {
 	}
 	wg.Wait()
 	// A commit alone writes at least four pages.
-	after := db.file.bolt.Stats()
+	after := db.file.bolt.db.Stats()
 	if writes := after.TxStats.GetWrite() - before.TxStats.GetWrite(); writes > 400 {
 		t.Errorf("%d page writes for 200 changes", writes)
 	}

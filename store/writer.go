@@ -37,8 +37,7 @@ func (c *change) finish(err error) {
 // writer is the one goroutine that writes to a file. One commit is in flight; all that came meanwhile
 // is in the next.
 type writer struct {
-	path   string
-	bolt   *bbolt.DB
+	bolt   *bolt
 	queue  chan *change
 	quit   chan struct{}
 	exited chan struct{}
@@ -46,9 +45,9 @@ type writer struct {
 }
 
 // newWriter starts the goroutine; close joins it.
-func newWriter(path string, b *bbolt.DB) *writer {
+func newWriter(b *bolt) *writer {
 	w := &writer{
-		path: path, bolt: b,
+		bolt:  b,
 		queue: make(chan *change, maxWaiting), quit: make(chan struct{}), exited: make(chan struct{}),
 	}
 	go w.run()
@@ -125,15 +124,13 @@ func (w *writer) commit(batch []*change) {
 	}
 	for len(batch) > 0 {
 		at := 0
-		err := guard(w.path, func() error {
-			return w.bolt.Update(func(tx *bbolt.Tx) error {
-				for at = 0; at < len(batch); at++ {
-					if err := batch[at].apply(tx); err != nil {
-						return err
-					}
+		err := w.bolt.update(func(tx *bbolt.Tx) error {
+			for at = 0; at < len(batch); at++ {
+				if err := batch[at].apply(tx); err != nil {
+					return err
 				}
-				return nil
-			})
+			}
+			return nil
 		})
 		if err == nil || at == len(batch) {
 			for _, c := range batch {
