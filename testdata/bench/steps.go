@@ -60,7 +60,7 @@ func (m *mesh) stop() {
 func (b *bench) startMesh(ctx context.Context) (*mesh, error) {
 	m := &mesh{initiator: filepath.Join(b.dir, "changsha2")}
 	rs, err := launch(ctx, "peerprobe join", b.bin, "rs", "--data", filepath.Join(b.dir, "rs"),
-		"--listen", "127.0.0.1:7490", "--p2p", "/ip4/127.0.0.1/tcp/7491", "--web", "127.0.0.1:7492", "--advertise", "127.0.0.1")
+		"--listen", "127.0.0.1:7490", "--p2p", "/ip4/127.0.0.1/tcp/7491", "--web", "127.0.0.1:7492", "--advertise", "127.0.0.1", "--tokens")
 	if err != nil {
 		return nil, err
 	}
