@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 	"unicode"
-	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -56,10 +55,10 @@ func TestAliases(t *testing.T) {
 	}
 }
 
-// Each code point alone reaches its fixed point well within the rounds.
+// Each assigned code point alone reaches its fixed point well within the rounds.
 func TestFoldSettles(t *testing.T) {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
-		if !utf8.ValidRune(r) {
+		if !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Z, unicode.Cf) {
 			continue
 		}
 		once := foldOnce(string(r))
@@ -114,7 +113,7 @@ func FuzzCity(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if len(name) > 4*MaxName {
-			t.Skip("beyond what City looks at")
+			return // beyond what City looks at
 		}
 		checkSlug(t, name)
 	})
