@@ -22,6 +22,7 @@ func (m *Machine) adopt(raw Signed, from ID) error {
 	switch c := v.term.Compare(m.high.term); {
 	case c > 0:
 		m.follow(v)
+		m.watch.direct = from == v.lead.Head
 	case c < 0:
 		m.tellStale(from)
 		return nil

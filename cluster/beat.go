@@ -62,6 +62,10 @@ func (m *Machine) orphan() bool {
 	return m.clock.now.Sub(m.watch.heard) > m.timers().Orphan
 }
 
+// asking says that this node asks around: it is an orphan, or has not heard the head of High itself yet,
+// as after a boot.
+func (m *Machine) asking() bool { return m.orphan() || !m.leading() && !m.watch.direct }
+
 // orphanAt is when silence will make this node an orphan.
 func (m *Machine) orphanAt() Instant { return m.watch.heard.Add(m.timers().Orphan + 1) }
 
@@ -70,7 +74,7 @@ func (m *Machine) beatDeadline() (Instant, bool) {
 		return 0, false
 	}
 	at := m.beat.nextAsk
-	if !m.orphan() {
+	if !m.asking() {
 		at = max(at, m.orphanAt())
 	}
 	if m.high.lead != nil && !m.restarted() {
@@ -88,7 +92,7 @@ func (m *Machine) runBeat() {
 		m.heartbeat(false)
 		m.beat.next = m.clock.now.Add(m.interval(m.self.ID))
 	}
-	if m.orphan() && m.clock.now >= m.beat.nextAsk {
+	if m.asking() && m.clock.now >= m.beat.nextAsk {
 		m.askAround()
 		m.beat.nextAsk = m.clock.now.Add(m.timers().Heartbeat)
 	}

@@ -37,6 +37,7 @@
 //
 //	orphan     no Lead known, the head silent for Orphan, or this node booted in a term that it led:
 //	           asks the last head and the candidates every Heartbeat (WhoIs); in the last case resigns too
+//	           (a node that has not heard the head of High itself asks too)
 //	endpoint   follows High: heartbeats every HeartbeatAll
 //	candidate  listed in the certificate: heartbeats every Heartbeat, keeps a copy of the head's tables,
 //	           suspects, probes, and claims in its turn

@@ -49,7 +49,7 @@ type host struct {
 	high    Term // S2
 	frozen  bool
 	events  []Event
-	started Instant
+	checked []byte // S3: signature of the High that was verified
 }
 
 type packet struct {
@@ -118,7 +118,7 @@ func (n *network) boot(h *host) {
 	if err != nil {
 		n.t.Fatalf("boot %s: %v", h.name, err)
 	}
-	h.m, h.started = m, n.now
+	h.m = m
 	n.carry(h, m.Tick(n.now))
 }
 
@@ -212,7 +212,8 @@ func (n *network) check(h *host) {
 		n.t.Fatalf("S2: High of %s fell from %s to %s", h.name, h.high, st.Term)
 	}
 	h.high = st.Term
-	if st.High != nil {
+	if st.High != nil && !bytes.Equal(h.checked, st.HighRaw.Sig) {
+		h.checked = st.HighRaw.Sig
 		l, _, err := NewTrust(networkPublic()).Lead(st.HighRaw)
 		if err != nil || l.Head != st.High.Head {
 			n.t.Fatalf("S3: High of %s: %v", h.name, err)

@@ -23,6 +23,7 @@ type watch struct {
 	heard      Instant // last sign that came directly from the head
 	base       Instant // not before this does a suspicion's wait begin
 	seq        uint64  // of its last beacon
+	direct     bool    // the head itself was heard in this term and boot
 	certAt     Instant // when the highest certificate came
 	down       bool    // the connection closed: a hint
 	downAt     Instant
@@ -223,7 +224,7 @@ func (m *Machine) heardHead(seq uint64) {
 		}
 		w.down = false
 	}
-	w.heard, w.probe, w.suppressed, w.resigned = m.clock.now, nil, 0, false
+	w.heard, w.direct, w.probe, w.suppressed, w.resigned = m.clock.now, true, nil, 0, false
 	if w.doubled && m.clock.now.Sub(w.doubledAt) > m.timers().Suspect {
 		w.doubled = false
 	}

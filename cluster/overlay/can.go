@@ -91,10 +91,19 @@ func (c *can) Join() (Node, error) {
 	if err != nil {
 		return None, err
 	}
-	c.reach(n)
+	c.moveIn(n, old)
+	return n, nil
+}
+
+// moveIn gives n, which has half of what was old's zone, its neighbours, and old those that remain.
+func (c *can) moveIn(n, old Node) {
+	for int(n) >= len(c.near) {
+		c.near = append(c.near, nil)
+		c.box = append(c.box, box{})
+	}
 	c.box[n] = c.boxOf(c.id[n])
 	if old == None {
-		return n, nil
+		return
 	}
 	before := c.near[old]
 	c.box[old] = c.boxOf(c.id[old])
@@ -105,14 +114,6 @@ func (c *can) Join() (Node, error) {
 		c.meet(n, m)
 	}
 	c.meet(old, n)
-	return n, nil
-}
-
-func (c *can) reach(n Node) {
-	for int(n) >= len(c.near) {
-		c.near = append(c.near, nil)
-		c.box = append(c.box, box{})
-	}
 }
 
 // meet makes two nodes neighbours, if their zones are and they are not yet.

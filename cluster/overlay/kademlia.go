@@ -17,6 +17,7 @@ type kademlia struct {
 	exhaustive     bool
 	seed           uint64
 	drawn          map[bucket][]Node
+	picks          []int
 	state          lookup
 }
 
@@ -104,14 +105,14 @@ func (k *kademlia) contacts(n Node, i int, v int32) []Node {
 
 // draw picks k of size leaves below v (Floyd's sampling).
 func (k *kademlia) draw(v int32, size int, rng *rand.Rand) []Node {
-	taken := make(map[int]bool, k.k)
+	k.picks = k.picks[:0]
 	c := make([]Node, 0, k.k)
 	for j := size - k.k; j < size; j++ {
 		r := rng.IntN(j + 1)
-		if taken[r] {
+		if slices.Contains(k.picks, r) {
 			r = j
 		}
-		taken[r] = true
+		k.picks = append(k.picks, r)
 		c = append(c, k.tree.pick(v, r))
 	}
 	return c

@@ -37,6 +37,8 @@ type Overlay interface {
 	Leave(Node) error
 	// Kill makes a node deaf. Nobody notices and nothing is mended.
 	Kill(Node)
+	// Revive undoes Kill.
+	Revive(Node)
 	// Alive tells whether a node is there and was not killed.
 	Alive(Node) bool
 	// Owner is the node responsible for a key. ErrEmpty, ErrShortKey.
@@ -135,7 +137,7 @@ func DefaultConfig(g Geometry) Config {
 
 // Bounds of the parameters: beyond them a table is the whole network, or nothing.
 const (
-	maxK          = 1000
+	maxK          = 256
 	maxSuccessors = 64
 )
 

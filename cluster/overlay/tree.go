@@ -140,11 +140,17 @@ type roster struct {
 
 func (r *roster) Len() int      { return len(r.list) }
 func (r *roster) At(i int) Node { return r.list[i] }
-func (r *roster) Kill(n Node) {
+
+// Kill and Revive do nothing for nodes that are not there.
+func (r *roster) Kill(n Node)   { r.set(n, true) }
+func (r *roster) Revive(n Node) { r.set(n, false) }
+
+func (r *roster) set(n Node, dead bool) {
 	if r.here(n) {
-		r.dead[n] = true
+		r.dead[n] = dead
 	}
 }
+
 func (r *roster) Alive(n Node) bool { return r.here(n) && !r.dead[n] }
 
 func (r *roster) here(n Node) bool { return n >= 0 && int(n) < len(r.place) && r.place[n] >= 0 }

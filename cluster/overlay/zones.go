@@ -64,18 +64,24 @@ func (z *zones) split(near func(Node, []Node) []Node) (fresh, old Node, err erro
 	if z.join == JoinNeighbours {
 		owner = z.largest(owner, near(owner, nil))
 	}
+	n, err := z.halve(owner)
+	return n, owner, err
+}
+
+// halve gives the second half of a zone to a new node.
+func (z *zones) halve(owner Node) (Node, error) {
 	id, v := z.id[owner], z.leaf[owner]
 	if id.Len() == KeyBits {
-		return None, None, ErrFull
+		return None, ErrFull
 	}
+	t := z.tree
 	n := z.add()
-	z.tree.node[v] = None
-	z.tree.size[v] = 0
-	z.settle(owner, z.tree.hang(v, 0), id.Append(0))
-	z.settle(n, z.tree.hang(v, 1), id.Append(1))
-	z.tree.size[z.leaf[owner]], z.tree.size[z.leaf[n]], z.tree.size[v] = 1, 1, 2
-	z.tree.count(z.tree.up[v], 1)
-	return n, owner, nil
+	t.node[v] = None
+	z.settle(owner, t.hang(v, 0), id.Append(0))
+	z.settle(n, t.hang(v, 1), id.Append(1))
+	t.size[z.leaf[owner]], t.size[z.leaf[n]] = 1, 1
+	t.count(v, 1)
+	return n, nil
 }
 
 // largest is the node with the largest zone: owner when no other is larger, else one of the largest at random.
