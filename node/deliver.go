@@ -227,7 +227,7 @@ func sendResults(ctx context.Context, host *p2p.Host, to cluster.Peer, msg *p2p.
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	defer stream.ResetOn(ctx)()
 	ack := new(p2p.ResultsAck)
 	if err = stream.WriteMsg(msg); err == nil {
 		err = stream.ReadMsg(ack)

@@ -231,7 +231,7 @@ func askTask(ctx context.Context, host *p2p.Host, peer cluster.Peer, req *taskRe
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	defer stream.ResetOn(ctx)()
 	answer := new(taskAnswer)
 	if err := stream.WriteMsg(req); err != nil {
 		stream.Reset()

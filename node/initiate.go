@@ -72,7 +72,7 @@ func (m *measurer) openSession(ctx context.Context, t *task, c *candidate) (*p2p
 	if err != nil {
 		return nil, nil, fmt.Errorf("not reached: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	defer stream.ResetOn(ctx)()
 	grant := new(sessionGrant)
 	err = stream.WriteMsg(&sessionOpen{Version: WireVersion, Ticket: c.Ticket, Tool: t.req.Tool, Params: t.req.Params})
 	if err == nil {
@@ -86,6 +86,9 @@ func (m *measurer) openSession(ctx context.Context, t *task, c *candidate) (*p2p
 			m.core.put(ctx, cluster.Learned{Lead: grant.Lead})
 		}
 		err = grant.Error
+		if grant.Error.Code == codeStale {
+			err = fmt.Errorf("%w: %w", errStaleTicket, err)
+		}
 	case grant.Params.Validate() != nil:
 		err = fmt.Errorf("it granted nonsense: %w", grant.Params.Validate())
 	case grant.Port == 0 || len(grant.Key) != len(probe.SessionInfo{}.Key):

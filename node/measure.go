@@ -38,6 +38,7 @@ var (
 	ErrBadRequest  = errors.New("bad request")
 
 	errHeadChanged = errors.New("the head has changed")
+	errStaleTicket = errors.New("the ticket's issuer does not lead any more")
 )
 
 // PlaceError says that a place has no live cluster, and which ones are alive.
@@ -138,8 +139,19 @@ func (t *task) note(format string, args ...any) {
 	t.m.Notes = append(t.m.Notes, fmt.Sprintf(format, args...))
 }
 
-// run looks up candidates and tries them in order.
+// run looks up candidates and tries them, and once more when a change of head came in between: the
+// tickets of the old term are void then.
 func (m *measurer) run(ctx context.Context, t *task) error {
+	err := m.attempt(ctx, t)
+	if errors.Is(err, errStaleTicket) && ctx.Err() == nil {
+		t.note("the head of %s changed in between: looked up again", t.city)
+		err = m.attempt(ctx, t)
+	}
+	return err
+}
+
+// attempt looks up candidates and tries them in order.
+func (m *measurer) attempt(ctx context.Context, t *task) error {
 	found, err := m.candidates(ctx, t)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func (r *registryLink) try(ctx context.Context, req *cluster.Request) (*cluster.
 	}
 	answer := new(cluster.Answer)
 	r.stream.SetDeadline(time.Now().Add(registryAnswer))
-	stop := context.AfterFunc(ctx, func() { r.stream.Reset() })
+	stop := r.stream.ResetOn(ctx)
 	err := r.stream.WriteMsg(req)
 	if err == nil {
 		err = r.stream.ReadMsg(answer)

@@ -102,7 +102,11 @@ func (t *responder) agree(ctx context.Context, r p2p.Remote, open *sessionOpen) 
 		return info, nil, refuse(codeBusy, "the node is stopping"), lead
 	}
 	if err != nil {
-		return info, nil, refuse(codeRefused, "ticket refused: %v", err), lead
+		code := codeRefused
+		if no := new(cluster.RefusedTicket); errors.As(err, &no) && (no.Code == cluster.TicketStale || no.Code == cluster.TicketExpired) {
+			code = codeStale
+		}
+		return info, nil, refuse(code, "%v", err), lead
 	}
 	info = probe.SessionInfo{ID: ticket.Session, TicketHash: open.Ticket.Hash()}
 	if _, err := rand.Read(info.Key[:]); err != nil {

@@ -49,8 +49,8 @@ func (f *finder) view(ctx context.Context, req *viewRequest) (out *viewAnswer, w
 func membersPage(all []cluster.MemberInfo, after cluster.ID) (page []viewMember, more bool) {
 	slices.SortFunc(all, func(a, b cluster.MemberInfo) int { return cmp.Compare(a.Row.ID, b.Row.ID) })
 	for _, m := range all {
-		if m.Row.ID <= after {
-			continue
+		if m.Row.ID <= after || !m.Heard {
+			continue // a row that came from the head before, of a node that has not been heard since
 		}
 		if len(page) == viewPage {
 			return page, true
@@ -216,20 +216,25 @@ func (c *clusterView) role(id cluster.ID) string {
 	return "endpoint"
 }
 
-// ipOf is the first address that others can use; a loopback one only where there is nothing else.
+// ipOf is the address by which people know a node: IPv4 before IPv6, as its city was found by it, and
+// loopback only where there is nothing else.
 func ipOf(addrs [][]byte) string {
-	loopback := ""
+	best, rank := "", 0
 	for _, a := range addrs {
 		ip, ok := p2p.AddrIP(a)
-		switch {
-		case !ok:
-		case ip.IsLoopback():
-			if loopback == "" {
-				loopback = ip.String()
-			}
-		default:
-			return ip.String()
+		if !ok {
+			continue
+		}
+		r := 1
+		if !ip.IsLoopback() {
+			r += 2
+		}
+		if ip.Is4() {
+			r++
+		}
+		if r > rank {
+			best, rank = ip.String(), r
 		}
 	}
-	return loopback
+	return best
 }

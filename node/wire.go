@@ -32,6 +32,7 @@ const (
 	codeBusy        = "busy"
 	codeBadRequest  = "bad-request"
 	codeUnreachable = "unreachable"
+	codeStale       = "stale" // the ticket is of a term or a boot that is over: ask the head again
 )
 
 // wireError is a refusal as it travels.

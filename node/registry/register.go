@@ -58,26 +58,29 @@ func refused(no *cluster.WireError) *cluster.Answer {
 
 // answer decides one request. What it says is durable.
 func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request) *cluster.Answer {
-	var answer *cluster.Answer
+	var decided *cluster.Answer // the desk's, which may still be at it when ctx has ended
 	err := s.desk.ask(ctx, func(now int64, t *cluster.Table) (*cluster.Changes, error) {
 		var changes cluster.Changes
 		var err error
 		switch req.Kind {
 		case cluster.CallRegister:
-			answer, changes, err = s.register(now, t, r, req)
+			decided, changes, err = s.register(now, t, r, req)
 		case cluster.CallPropose:
-			answer, changes, err = t.Propose(now, r.ID, req)
+			decided, changes, err = t.Propose(now, r.ID, req)
 		case cluster.CallTakeover:
-			answer, changes, err = t.Takeover(now, r.ID, req)
+			decided, changes, err = t.Takeover(now, r.ID, req)
 		case cluster.CallReport:
-			answer, changes, err = t.Report(now, r.ID, req)
+			decided, changes, err = t.Report(now, r.ID, req)
 		default:
 			err = refusal(cluster.CodeMalformed, "request of unknown kind %.32q", string(req.Kind))
 		}
 		return &changes, err
 	})
-	if err == nil && answer == nil {
-		err = errors.New("the table gave no answer")
+	answer := new(cluster.Answer)
+	if err == nil {
+		if answer = decided; answer == nil {
+			err = errors.New("the table gave no answer")
+		}
 	}
 	if err != nil {
 		var no *cluster.WireError
