@@ -45,7 +45,21 @@ func run(file string, args []string) error {
 		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	lines := append([]string{"$ " + strings.Join(args, " ")}, strings.Split(strings.TrimRight(string(text), "\n"), "\n")...)
-	return os.WriteFile(file, []byte(draw(lines)), 0o644)
+	return os.WriteFile(file, []byte(draw(wrap(lines))), 0o644)
+}
+
+// columns of the terminal: longer lines go on in the next row, as they do there.
+const columns = 110
+
+func wrap(lines []string) (rows []string) {
+	for _, l := range lines {
+		r := []rune(l)
+		for len(r) > columns {
+			rows, r = append(rows, string(r[:columns])), r[columns:]
+		}
+		rows = append(rows, string(r))
+	}
+	return rows
 }
 
 func draw(lines []string) string {
@@ -61,7 +75,7 @@ func draw(lines []string) string {
 	for i, colour := range []string{"#ff5f57", "#febc2e", "#28c840"} {
 		fmt.Fprintf(&b, `<circle cx="%.0f" cy="18" r="5.5" fill="%s"/>`+"\n", margin+6+18*float64(i), colour)
 	}
-	b.WriteString(`<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="13" fill="#d7dee7" xml:space="preserve">` + "\n")
+	b.WriteString(`<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="13" fill="#d7dee7" xml:space="preserve" style="white-space:pre">` + "\n")
 	for i, l := range lines {
 		if strings.TrimSpace(l) == "" {
 			continue
