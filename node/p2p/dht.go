@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,8 @@ const (
 	// tableLook is how often to look whether the routing table has somebody: it
 	// fills some 50 ms after the first connection, and does not say so.
 	tableLook = 25 * time.Millisecond
+	// firstRetry and lastRetry are the waits between calls to seeds none of which answers.
+	firstRetry, lastRetry = 500 * time.Millisecond, 10 * time.Second
 	// dialsAtOnce bounds how many seeds are called at a time.
 	dialsAtOnce = 8
 	// dhtRate and dhtBurst are a peer's budget of DHT messages: a lookup costs a
@@ -63,8 +67,16 @@ type DHT struct {
 
 	mu      sync.Mutex
 	closed  bool
-	seeds   map[peer.ID]cluster.Peer // where to go when the table runs empty
-	running map[string]*find         // lookups by key
+	running map[string]*find // lookups by key
+	calls   calls
+	wake    chan struct{} // something is pending in calls
+}
+
+// calls are the other heads that this node was told of.
+type calls struct {
+	seeds   map[peer.ID]cluster.Peer // where to go when the table is empty
+	pending []cluster.Peer           // to be called now
+	busy    bool                     // a round of calls is under way
 }
 
 // maxSeeds bounds the seeds that are remembered; any one that lives is enough.
@@ -85,7 +97,8 @@ func (h *Host) StartDHT(ctx context.Context, seeds []cluster.Peer) (*DHT, error)
 	prefix := protocol.ID("/peerprobe/" + trust.Network())
 	d := &DHT{
 		h: h, validator: HeadValidator{Trust: trust}, proto: prefix + "/kad/1.0.0",
-		seeds: make(map[peer.ID]cluster.Peer), running: make(map[string]*find),
+		calls: calls{seeds: make(map[peer.ID]cluster.Peer)}, running: make(map[string]*find),
+		wake: make(chan struct{}, 1),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	kad, err := dht.New(gatedHost{Host: h.p2p, d: d},
@@ -106,14 +119,15 @@ func (h *Host) StartDHT(ctx context.Context, seeds []cluster.Peer) (*DHT, error)
 	}
 	d.kad = kad
 	d.AddPeers(seeds)
+	d.wg.Go(d.run)
 	return d, nil
 }
 
 func (d *DHT) bootstrap() []peer.AddrInfo {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := make([]peer.AddrInfo, 0, len(d.seeds))
-	for _, p := range d.seeds {
+	out := make([]peer.AddrInfo, 0, len(d.calls.seeds))
+	for _, p := range d.calls.seeds {
 		out = append(out, addrInfo(p))
 	}
 	return out
@@ -144,28 +158,72 @@ func (d *DHT) enter() bool {
 func (d *DHT) AddPeers(list []cluster.Peer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return
-	}
-	var fresh []cluster.Peer
 	for _, p := range list {
+		id := peer.ID(p.ID)
 		if p.ID == d.h.ID() || len(p.Addrs) == 0 {
 			continue
 		}
-		if _, ok := d.seeds[peer.ID(p.ID)]; !ok && len(d.seeds) >= maxSeeds {
-			for old := range d.seeds { // any one
-				delete(d.seeds, old)
+		if _, ok := d.calls.seeds[id]; !ok && len(d.calls.seeds) >= maxSeeds {
+			for old := range d.calls.seeds { // any one
+				delete(d.calls.seeds, old)
 				break
 			}
 		}
-		d.seeds[peer.ID(p.ID)] = p
-		if d.kad.RoutingTable().Find(peer.ID(p.ID)) == "" {
-			fresh = append(fresh, p)
+		d.calls.seeds[id] = p
+		if d.kad.RoutingTable().Find(id) == "" && len(d.calls.pending) < maxSeeds {
+			d.calls.pending = append(d.calls.pending, p)
 		}
 	}
-	if len(fresh) > 0 {
-		d.wg.Go(func() { d.call(fresh) })
+	select {
+	case d.wake <- struct{}{}:
+	default:
 	}
+}
+
+// run calls heads that AddPeers brings, and all seeds again and again while
+// nobody has answered: a head that is alone is of no use to others.
+func (d *DHT) run() {
+	wait := firstRetry
+	for d.ctx.Err() == nil {
+		var again <-chan time.Time
+		if d.TableSize() == 0 {
+			again = time.After(wait)
+			wait = min(2*wait, lastRetry)
+		} else {
+			wait = firstRetry
+		}
+		select {
+		case <-d.ctx.Done():
+		case <-d.wake:
+		case <-again:
+		}
+		if list := d.next(); len(list) > 0 {
+			d.call(list)
+		}
+		d.mu.Lock()
+		d.calls.busy = false
+		d.mu.Unlock()
+	}
+}
+
+// next takes what is to be called now: the seeds while the table is empty.
+func (d *DHT) next() []cluster.Peer {
+	lonely := d.TableSize() == 0
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.calls.pending
+	d.calls.pending, d.calls.busy = nil, true
+	if lonely {
+		list = slices.Collect(maps.Values(d.calls.seeds))
+	}
+	return list
+}
+
+// quiet says that no calls and no walk of the table are under way.
+func (d *DHT) quiet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.calls.pending) == 0 && !d.calls.busy
 }
 
 // call connects to the peers. kad-dht takes those that serve the DHT into its
@@ -185,8 +243,12 @@ func (d *DHT) call(list []cluster.Peer) {
 	_ = g.Wait()
 	ctx, cancel := context.WithTimeout(d.ctx, findTimeout)
 	defer cancel()
-	if d.inhabited(ctx) {
-		d.kad.RefreshRoutingTable()
+	if !d.inhabited(ctx) {
+		return
+	}
+	select {
+	case <-d.kad.RefreshRoutingTable():
+	case <-d.ctx.Done():
 	}
 }
 
