@@ -353,3 +353,42 @@ func BenchmarkStepHeartbeat(b *testing.B) {
 		}
 	}
 }
+
+// TestCopyFollowsTheHead: a copy gets heads of other cities as they are learned, and loses rows that a new
+// head does not have.
+func TestCopyFollowsTheHead(t *testing.T) {
+	n := newNetwork(t, 62)
+	all := n.city("wuhan", 4)
+	order := n.inOrder(n.leader(all...))
+	n.run(5 * time.Second)
+	cert := register(t, newTable(t, TableState{}), startMs, "x", "changsha").Cert
+	n.step(order[0], Learned{Lead: leadOf(t, cert, 0, 1, "x")})
+	n.run(time.Second)
+	for _, h := range order {
+		if _, ok := h.m.Head("changsha"); !ok {
+			t.Errorf("%s does not know the head that its head learned", h.name)
+		}
+	}
+	ghost := Row{ID: testID("ghost")}
+	e, _ := order[2].m.table.put(ghost)
+	order[2].m.table.setAlive(e, true)
+	e.stamp = order[2].m.high.term
+	n.away = true
+	n.kill(order[0], true)
+	n.run(2 * time.Second)
+	if order[2].m.table.rows[ghost.ID] != nil {
+		t.Error("a row that the new head does not have stayed in the copy")
+	}
+}
+
+// TestBootIsDurableFirst: a boot number above the stored one goes into the first output.
+func TestBootIsDurableFirst(t *testing.T) {
+	a := register(t, newTable(t, TableState{}), startMs, "a", "wuhan")
+	m, err := New(Config{Network: networkPublic(), City: "wuhan"}, Row{ID: testID("a"), Boot: 9, Admission: a.Admission}, HardState{Boot: 4}, SignerOf(testKey("a")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := m.Tick(0); out.Hard == nil || out.Hard.Boot != 9 {
+		t.Errorf("first output %+v", out)
+	}
+}

@@ -340,6 +340,9 @@ func (n *network) ask(h *host, kind RegistryCall, raw []byte) Input {
 	call := map[RegistryCall]func(int64, ID, *Request) (*Answer, Changes, error){
 		CallPropose: n.registry.Propose, CallTakeover: n.registry.Takeover, CallReport: n.registry.Report}[kind]
 	a, _, err := call(n.ms(), h.id, req)
+	if a != nil && a.Error != nil {
+		n.count["refused "+string(kind)+" "+a.Error.Code]++
+	}
 	return Answered{Kind: kind, Answer: a, Err: err}
 }
 

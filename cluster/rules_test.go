@@ -381,6 +381,9 @@ func TestR11List(t *testing.T) {
 	late := n.join("late", "changsha")
 	begin, epoch = n.now, head.m.high.term.Epoch
 	took := n.until(2*time.Minute, func() bool { return head.m.high.term.Epoch != epoch })
+	if n := n.count["refused propose "+CodeTooSoon]; n > 0 {
+		t.Errorf("%d proposals came too soon", n)
+	}
 	if !head.m.candidate(late.id) || took < 15*time.Second || took > 31*time.Second {
 		t.Errorf("a newcomer changed a full list after %v (listed %v)", took, head.m.candidate(late.id))
 	}

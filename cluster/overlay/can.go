@@ -171,8 +171,12 @@ func (c *can) Neighbours(n Node, out []Node) []Node { return append(out, c.near[
 // Degree counts neighbours; all links of CAN go both ways.
 func (c *can) Degree(n Node) (out, links int) { return len(c.near[n]), len(c.near[n]) }
 
+// maxDetours bounds the steps of one lookup that come no nearer; none is made while all nodes live.
+const maxDetours = 64
+
 // Route is greedy: to a neighbour that owns the key, else to the one whose zone has the point nearest to the key.
-// (Distances to centres get stuck.) Past dead neighbours it takes the next best that is nearer than here.
+// (Distances to centres get stuck.) Past dead neighbours it takes the next best one, also when that is not nearer
+// than here, but no node twice.
 func (c *can) Route(from Node, key Key, t *Trip) error {
 	owner, err := c.Owner(key)
 	if err != nil {
@@ -180,9 +184,13 @@ func (c *can) Route(from Node, key Key, t *Trip) error {
 	}
 	t.start(from)
 	point := c.boxOf(key).from
+	detours := 0
 	for x := from; x != owner; {
-		next := c.nearest(x, owner, &point, t)
-		if next == None {
+		next, nearer := c.next(x, owner, &point, t)
+		if !nearer {
+			detours++
+		}
+		if next == None || detours > maxDetours {
 			return nil
 		}
 		t.step(next)
@@ -192,29 +200,26 @@ func (c *can) Route(from Node, key Key, t *Trip) error {
 	return nil
 }
 
-// nearest is the best living neighbour of x, or None when all that are nearer than x are dead. Equally near
-// neighbours are taken in the order of their ids, as if each node kept its table sorted.
-func (c *can) nearest(x, owner Node, point *[maxDims]uint64, t *Trip) Node {
+// next is the best living neighbour of x and whether it is nearer than x; None when there is none left. Equally
+// near neighbours are taken in the order of their ids, as if each node kept its table sorted.
+func (c *can) next(x, owner Node, point *[maxDims]uint64, t *Trip) (next Node, nearer bool) {
 	if contains(c.near[x], owner) {
 		if c.Alive(owner) {
-			return owner
+			return owner, true
 		}
 		t.lost()
-		return None
+		return None, false
 	}
-	bound := c.distance(&c.box[x], point)
+	astray := t.Timeouts > 0
 	best, dist := None, math.Inf(1)
 	var dead []float64
 	for _, m := range c.near[x] {
 		d := c.distance(&c.box[m], point)
-		if d >= bound {
-			continue
-		}
 		if !c.Alive(m) {
 			dead = append(dead, d)
 			continue
 		}
-		if d < dist || d == dist && c.id[m].less(c.id[best]) {
+		if (d < dist || d == dist && c.id[m].less(c.id[best])) && !(astray && contains(t.Path, m)) {
 			best, dist = m, d
 		}
 	}
@@ -223,5 +228,5 @@ func (c *can) nearest(x, owner Node, point *[maxDims]uint64, t *Trip) Node {
 			t.lost()
 		}
 	}
-	return best
+	return best, dist < c.distance(&c.box[x], point)
 }

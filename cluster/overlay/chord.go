@@ -53,10 +53,10 @@ func (c *chord) Degree(n Node) (out, links int) {
 		if i > 0 && step/2 <= last-first {
 			hi = first - step/2 - 1
 		}
-		if last-first >= -step { // the arc has come round to n itself
-			break
-		}
 		links += c.arc(first-step, hi)
+		if last-first+step <= hi-first+step { // the arc has come round to n itself, which holds no entry for itself
+			links--
+		}
 	}
 	return out, links
 }

@@ -4,6 +4,6 @@ package overlay
 
 // Sizes without the race detector.
 const (
-	exactUpTo = 2048
+	exactUpTo = 1024
 	raced     = false
 )
