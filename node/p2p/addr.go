@@ -23,7 +23,7 @@ func IDText(id cluster.ID) string { return peer.ID(id).String() }
 func ParseID(s string) (cluster.ID, error) {
 	p, err := peer.Decode(s)
 	if err != nil {
-		return "", fmt.Errorf("peer id %q: %w; expected something like 12D3KooW...", s, err)
+		return "", fmt.Errorf("peer id %q: %w; expected something like 12D3KooW", s, err)
 	}
 	id := cluster.ID(p)
 	if _, err := id.PublicKey(); err != nil {

@@ -107,8 +107,8 @@ func assemble(cfg Config, g *gate) (host.Host, error) {
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionGater(g),
-		libp2p.DialRanker(rankDials),
-		libp2p.SwarmOpts(swarm.WithDialTimeout(DialTimeout), swarm.WithDialTimeoutLocal(DialTimeout)),
+
+		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials), swarm.WithDialTimeout(DialTimeout), swarm.WithDialTimeoutLocal(DialTimeout)),
 		// A counter of failures must not decide that UDP or IPv6 does not work here.
 		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
 		libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.Ping(false),
