@@ -27,14 +27,23 @@ type network struct {
 	sent     int
 	count    map[string]int // messages delivered, by kind
 
+	faults
+	seen
+}
+
+// faults of the links.
+type faults struct {
 	cut    func(from, to ID) bool
 	drop   float64 // of messages
 	double float64
 	delay  time.Duration
 	jitter time.Duration // reorders
+}
 
-	acted  map[Term]string // S1: who led a term, in which boot
-	epochs map[string][32]byte
+// seen is what the invariants compare with.
+type seen struct {
+	acted  map[Term]string     // S1: who led a term, in which boot
+	epochs map[string][32]byte // S6
 }
 
 // host is one node: the machine is nil while the process is dead.
@@ -86,8 +95,9 @@ func newTable(t testing.TB, state TableState) *Table {
 func newNetwork(t *testing.T, seed uint64) *network {
 	t.Logf("seed %d", seed)
 	return &network{t: t, rng: rand.New(rand.NewPCG(seed, 1)), registry: newTable(t, TableState{}), trust: NewTrust(networkPublic()),
-		hosts: make(map[ID]*host), count: make(map[string]int), cut: func(_, _ ID) bool { return false }, delay: time.Millisecond,
-		acted: make(map[Term]string), epochs: make(map[string][32]byte)}
+		hosts: make(map[ID]*host), count: make(map[string]int),
+		faults: faults{cut: func(_, _ ID) bool { return false }, delay: time.Millisecond},
+		seen:   seen{acted: make(map[Term]string), epochs: make(map[string][32]byte)}}
 }
 
 func (n *network) ms() int64 { return startMs + int64(n.now)/1e6 }
