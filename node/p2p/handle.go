@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
 	"github.com/peerprobe/peerprobe/cluster"
 )
@@ -185,7 +189,44 @@ func (h *Host) dial(ctx context.Context, to cluster.Peer) (network.Conn, error) 
 		if h.ctx.Err() != nil {
 			return nil, fmt.Errorf("calling %s: %w", IDText(to.ID), ErrClosed)
 		}
-		return nil, fmt.Errorf("calling %s: %w: %w", IDText(to.ID), ErrUnreachable, err)
+		return nil, &callError{id: to.ID, err: err}
 	}
 	return conn, nil
+}
+
+// callError is a call that failed. It says what came back from each address in
+// one sentence; errors.Is finds ErrUnreachable or ErrIdentity, and the causes.
+type callError struct {
+	id  cluster.ID
+	err error
+}
+
+func (e *callError) kind() error {
+	if errors.As(e.err, new(sec.ErrPeerIDMismatch)) {
+		return ErrIdentity
+	}
+	return ErrUnreachable
+}
+
+func (e *callError) Unwrap() []error { return []error{e.kind(), e.err} }
+
+func (e *callError) Error() string {
+	var dial *swarm.DialError
+	if !errors.As(e.err, &dial) || len(dial.DialErrors) == 0 {
+		return fmt.Sprintf("%s: %v: %v", IDText(e.id), e.kind(), e.err)
+	}
+	var causes []string
+	for _, d := range dial.DialErrors {
+		cause := d.Cause
+		var mismatch sec.ErrPeerIDMismatch
+		var op *net.OpError
+		switch {
+		case errors.As(cause, &mismatch):
+			cause = fmt.Errorf("%s is there", mismatch.Actual)
+		case errors.As(cause, &op):
+			cause = op.Err // the address stands in front of it
+		}
+		causes = append(causes, fmt.Sprintf("%s: %v", d.Address, cause))
+	}
+	return fmt.Sprintf("%s: %v (%s)", IDText(e.id), e.kind(), strings.Join(causes, "; "))
 }

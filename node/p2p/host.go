@@ -120,16 +120,21 @@ func assemble(cfg Config, g *gate) (host.Host, error) {
 	if cfg.QUIC {
 		opts = append(opts, libp2p.Transport(quic.NewTransport))
 	}
-	if len(listen) == 0 {
-		opts = append(opts, libp2p.NoListenAddrs)
-	} else {
-		opts = append(opts, libp2p.ListenAddrs(listen...))
-	}
-	h, err := libp2p.New(opts...)
+	// Listening comes after: libp2p.New leaves goroutines behind when a port is taken.
+	h, err := libp2p.New(append(opts, libp2p.NoListenAddrs)...)
 	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", strings.Join(cfg.Listen, " "), err)
+		return nil, fmt.Errorf("host: %w", err)
 	}
-	if err := listensOnAll(h, listen); err != nil {
+	if len(listen) == 0 {
+		return h, nil
+	}
+	err = h.Network().Listen(listen...)
+	if err != nil {
+		err = fmt.Errorf("listening on %s: %w; stop what uses the port, or give another address", strings.Join(cfg.Listen, " "), err)
+	} else {
+		err = listensOnAll(h, listen)
+	}
+	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil

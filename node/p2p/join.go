@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -142,14 +143,14 @@ func FetchJoin(ctx context.Context, h *Host, addr string) (JoinDoc, cluster.Sign
 }
 
 func fetchJoinHTTP(ctx context.Context, addr string) (JoinDoc, cluster.Signed, error) {
-	url := strings.TrimSuffix(addr, "/")
-	if !strings.Contains(url, "://") {
-		url = "http://" + url
+	base := strings.TrimSuffix(addr, "/")
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
 	}
 	fail := func(err error) (JoinDoc, cluster.Signed, error) {
 		return JoinDoc{}, cluster.Signed{}, fmt.Errorf("registry at %s: %w", addr, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+JoinPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+JoinPath, nil)
 	if err != nil {
 		return fail(fmt.Errorf("%w; expected host:port or a multiaddr with /p2p", err))
 	}
@@ -160,7 +161,10 @@ func fetchJoinHTTP(ctx context.Context, addr string) (JoinDoc, cluster.Signed, e
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fail(fmt.Errorf("%w: %w", ErrUnreachable, err))
+		if wrapped := new(url.Error); errors.As(err, &wrapped) {
+			err = wrapped.Err // the address stands in front already
+		}
+		return fail(fmt.Errorf("%w: %w; check the address, and that `peerprobe rs` runs there", ErrUnreachable, err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -146,8 +146,8 @@ func TestJoinOverLibp2p(t *testing.T) {
 	}
 	// Another registry at the same address: its identity is pinned in the address.
 	wrong := AddrText(reg.Addrs()[0]) + "/p2p/" + IDText(cluster26ID(t))
-	if _, _, err := FetchJoin(t.Context(), node, wrong); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("a host with another identity: %v, want %v", err, ErrUnreachable)
+	if _, _, err := FetchJoin(t.Context(), node, wrong); !errors.Is(err, ErrIdentity) {
+		t.Errorf("a host with another identity: %v, want %v", err, ErrIdentity)
 	}
 	if _, _, err := FetchJoin(t.Context(), node, "/ip4/127.0.0.1/tcp/1"); err == nil {
 		t.Error("an address without a peer id was accepted")

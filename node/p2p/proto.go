@@ -81,6 +81,8 @@ var (
 var (
 	// ErrUnreachable: no address of the peer answered within DialTimeout.
 	ErrUnreachable = errors.New("peer unreachable")
+	// ErrIdentity: somebody else answers at the peer's address.
+	ErrIdentity = errors.New("another identity answers")
 	// ErrNoProtocol: the peer does not serve the protocol (a node that is no
 	// registry, a head that is one no more).
 	ErrNoProtocol = errors.New("peer does not serve this protocol")

@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -269,5 +270,37 @@ func TestProtocolsAreServedToNobodyElse(t *testing.T) {
 		default:
 			t.Errorf("a fresh host serves %s", protocol.ID(p))
 		}
+	}
+}
+
+// A taken port is said, and leaves nothing behind (goleak looks after the run).
+func TestTakenPort(t *testing.T) {
+	n := newNet("a")
+	first := n.host(t, "a")
+	cfg := DefaultConfig()
+	cfg.Key, cfg.Listen = seedKey("b"), []string{AddrText(first.Addrs()[0])}
+	h, err := New(cfg)
+	if err == nil {
+		h.Close()
+		t.Fatal("two hosts listen on one port")
+	}
+	if !strings.Contains(err.Error(), "address already in use") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q", err)
+	}
+}
+
+// Somebody else at the address is another error than nobody.
+func TestAnotherIdentity(t *testing.T) {
+	n := newNet("a")
+	a, b, c := n.host(t, "a"), n.host(t, "b"), n.host(t, "c")
+	_, err := a.Open(t.Context(), cluster.Peer{ID: b.ID(), Addrs: c.Addrs()}, ProtoTask, 0)
+	if !errors.Is(err, ErrIdentity) || !strings.Contains(err.Error(), IDText(c.ID())+" is there") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q, want %v and who is there", err, ErrIdentity)
+	}
+	addrs := c.Addrs()
+	c.Close()
+	_, err = a.Open(t.Context(), cluster.Peer{ID: c.ID(), Addrs: addrs}, ProtoTask, 0)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("error %q, want %v and why", err, ErrUnreachable)
 	}
 }
