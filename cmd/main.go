@@ -129,6 +129,7 @@ func commands(e *env) []*cobra.Command {
 		rsCommand(e),
 		joinCommand(e),
 		toolsCommand(e),
+		simCommand(e),
 		versionCommand(e),
 	}
 }

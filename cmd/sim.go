@@ -1,0 +1,26 @@
+package cmd
+
+import "github.com/spf13/cobra"
+
+const simLong = `Plan the layer of heads before it is large: what a geometry costs at sizes that no
+machine runs, and where a mesh of so many endpoints and cities meets its first limit.
+
+Nothing here touches the network, and the same --seed gives the same figures.`
+
+// simCommand has its own subcommands: they share a purpose and no flag.
+func simCommand(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "sim",
+		Short:   "Plan at scale: routing geometries, and the mesh of two layers",
+		Long:    simLong,
+		Example: "  peerprobe sim overlay --geometry dbcan,can2,koorde --nodes 256..4096 --runs 5\n  peerprobe sim scale --endpoints 1e6 --cities 1000",
+		GroupID: "more",
+		Args:    unknownCommand,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	for _, sub := range []*cobra.Command{simOverlayCommand(e), simScaleCommand(e)} {
+		sub.Flags().SortFlags = false
+		c.AddCommand(sub)
+	}
+	return c
+}
