@@ -274,7 +274,7 @@ func (p *peer) row(boot uint64) (cluster.Row, *cluster.Admission, error) {
 
 // assemble builds the machine and the roles. The boot number is durable before anybody hears it.
 func (p *peer) assemble(hard cluster.HardState) error {
-	hard.Boot = max(hard.Boot+1, uint64(time.Now().UnixMilli()))
+	hard.Boot = cluster.NextBoot(hard.Boot, time.Now().UnixMilli())
 	if err := p.files.hard.Save(hard); err != nil {
 		return err
 	}

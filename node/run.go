@@ -179,6 +179,8 @@ func (p *peer) event(e cluster.Event) {
 		}
 		p.roles.dht.set(lead)
 		p.roles.deliver.wake()
+	case cluster.LeadRefreshed:
+		p.roles.dht.set(e.Raw)
 	case cluster.SteppedDown:
 		p.roles.dht.set(cluster.Signed{})
 	}
