@@ -159,8 +159,7 @@ func (k *kademlia) known(n Node, x uint64, out []Node) []Node {
 }
 
 // Route is an iterative lookup: alpha of the nearest known nodes are asked at a time, each answers with the k
-// nearest that it knows. It ends when the owner has answered; an exhaustive one when the beta nearest have and
-// then the rest of the k nearest too, as libp2p does before a put.
+// nearest that it knows. It ends when the owner has answered. With Config.Exhaustive it is the walk before a put.
 func (k *kademlia) Route(from Node, key Key, t *Trip) error {
 	x, err := k.point(key)
 	if err != nil {
@@ -176,20 +175,10 @@ func (k *kademlia) Route(from Node, key Key, t *Trip) error {
 	l.begin(x, owner, len(k.place))
 	l.seen[from] = l.round
 	l.merge(k, k.known(from, x, l.answer[:0]), 1)
-	for {
-		asked := l.choose(k.beta, k.alpha)
-		if len(asked) == 0 && k.exhaustive {
-			asked = l.choose(k.k, k.k)
-		}
-		if len(asked) == 0 {
-			break
-		}
-		for _, c := range asked {
-			k.ask(c, l, t)
-		}
-		if t.Found && !k.exhaustive {
-			break
-		}
+	if k.exhaustive {
+		k.walk(l, t)
+	} else {
+		k.rounds(l, t)
 	}
 	t.Hops = l.depth
 	if from == owner {
@@ -198,10 +187,58 @@ func (k *kademlia) Route(from Node, key Key, t *Trip) error {
 	return nil
 }
 
-// ask sends one question.
+// rounds asks alpha at a time until the owner has answered, or the beta nearest have.
+func (k *kademlia) rounds(l *lookup, t *Trip) {
+	for !t.Found {
+		asked := l.choose(k.beta, k.alpha)
+		if len(asked) == 0 {
+			return
+		}
+		for _, c := range asked {
+			k.ask(c, l, t)
+		}
+	}
+}
+
+// walk is a lookup as go-libp2p-kad-dht does it: alpha questions are under way at any time, to the nearest that are
+// known; each answer makes room for one more; it ends when the beta nearest have answered. Then all of the k nearest
+// that have not answered are asked, those whose answer is still under way once more.
+func (k *kademlia) walk(l *lookup, t *Trip) {
+	var underway []candidate // in the order in which they will answer
+	for !l.answered(k.beta) {
+		for _, c := range l.choose(len(l.list), k.alpha-len(underway)) {
+			t.Messages++
+			t.Path = append(t.Path, c.node)
+			underway = append(underway, c)
+		}
+		if len(underway) == 0 {
+			break
+		}
+		k.answer(underway[0], l, t)
+		underway = underway[1:]
+	}
+	for _, c := range l.list[:min(k.k, len(l.list))] {
+		if !c.answered {
+			t.Messages++
+			t.Path = append(t.Path, c.node)
+			if k.dead[c.node] {
+				t.Timeouts++
+			} else if c.node == l.owner {
+				t.Found = true
+			}
+		}
+	}
+}
+
+// ask sends one question and takes in the answer.
 func (k *kademlia) ask(c candidate, l *lookup, t *Trip) {
 	t.Messages++
 	t.Path = append(t.Path, c.node)
+	k.answer(c, l, t)
+}
+
+// answer is what comes back, or that nothing does.
+func (k *kademlia) answer(c candidate, l *lookup, t *Trip) {
 	if k.dead[c.node] {
 		t.Timeouts++
 		l.forget(c.node)
@@ -210,6 +247,7 @@ func (k *kademlia) ask(c candidate, l *lookup, t *Trip) {
 	if c.node == l.owner {
 		t.Found = true
 	}
+	l.done(c)
 	l.merge(k, k.known(c.node, l.target, l.answer[:0]), c.depth+1)
 }
 
@@ -230,7 +268,10 @@ type candidate struct {
 	node     Node
 	depth    int
 	asked    bool
+	answered bool
 }
+
+func byDistance(a, b candidate) int { return cmp.Compare(a.distance, b.distance) }
 
 func (l *lookup) begin(target uint64, owner Node, nodes int) {
 	l.target, l.owner, l.depth, l.list = target, owner, 0, l.list[:0]
@@ -253,9 +294,26 @@ func (l *lookup) merge(k *kademlia, answer []Node, depth int) {
 			l.depth = depth
 		}
 		c := candidate{distance: k.id[n] ^ l.target, node: n, depth: depth}
-		i, _ := slices.BinarySearchFunc(l.list, c, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
+		i, _ := slices.BinarySearchFunc(l.list, c, byDistance)
 		l.list = slices.Insert(l.list, i, c)
 	}
+}
+
+// done notes that a node has answered.
+func (l *lookup) done(c candidate) {
+	if i, ok := slices.BinarySearchFunc(l.list, c, byDistance); ok {
+		l.list[i].answered = true
+	}
+}
+
+// answered tells whether the first nearest have all answered.
+func (l *lookup) answered(first int) bool {
+	for i := range l.list[:min(first, len(l.list))] {
+		if !l.list[i].answered {
+			return false
+		}
+	}
+	return true
 }
 
 // choose marks up to limit nodes among the nearest first ones that were not asked yet, and returns them.

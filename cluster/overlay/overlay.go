@@ -55,6 +55,13 @@ type Overlay interface {
 	Route(from Node, key Key, t *Trip) error
 }
 
+// Placed is an overlay whose nodes can be given their ids (rings and Kademlia), to model a network that exists.
+type Placed interface {
+	Overlay
+	// JoinAs adds a node with this id; ErrFull if there is one already.
+	JoinAs(id uint64) (Node, error)
+}
+
 // Trip is one lookup.
 type Trip struct {
 	Path     []Node // from the source; for Kademlia those that were asked, in order
