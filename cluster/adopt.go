@@ -23,6 +23,7 @@ func (m *Machine) adopt(raw Signed, from ID) error {
 	case c > 0:
 		m.follow(v)
 		m.watch.direct = from == v.lead.Head
+		m.watch.met = m.watch.met || m.watch.direct
 	case c < 0:
 		m.tellStale(from)
 		return nil
@@ -98,7 +99,7 @@ func (m *Machine) follow(v leadView) {
 // setHigh records the highest Lead and starts to watch its head.
 func (m *Machine) setHigh(v leadView) {
 	m.high, m.note.dirty, m.note.lastChange = v, true, v.lead.Reason
-	m.watch = watch{heard: m.clock.now, certAt: m.watch.certAt, seq: v.lead.Seq, reqs: m.watch.reqs, probers: make(map[ID]uint64)}
+	m.watch = watch{heard: m.clock.now, met: m.watch.met, certAt: m.watch.certAt, seq: v.lead.Seq, reqs: m.watch.reqs, probers: make(map[ID]uint64)}
 	m.beat.backup = ""
 	m.beat.nextAsk = m.clock.now
 }

@@ -49,17 +49,31 @@ func (m *Machine) jitter() time.Duration {
 	return time.Duration(m.env.rng.Int64N(int64(spread)))
 }
 
-// orphan says that this node knows no head, or none that lives.
+// orphan says that this node knows no head, or none that lives, as far as it has seen since its boot.
 func (m *Machine) orphan() bool {
 	switch {
 	case m.leading():
 		return false
-	case m.high.lead == nil || m.restarted():
+	case m.high.lead == nil || m.restarted() || !m.watch.met:
 		return true
 	case m.watch.down && !m.candidate(m.self.ID):
 		return true
 	}
 	return m.clock.now.Sub(m.watch.heard) > m.timers().Orphan
+}
+
+// cutOff is for how long an orphan has heard no head: since the last sign of one, or since somebody else was
+// named and got a chance.
+func (m *Machine) cutOff() time.Duration {
+	if !m.orphan() {
+		return 0
+	}
+	w := &m.watch
+	since := max(w.heard, w.certAt)
+	if w.down {
+		since = max(since, w.downAt)
+	}
+	return m.clock.now.Sub(since)
 }
 
 // asking says that this node asks around: it is an orphan, or has not heard the head of High itself yet,

@@ -28,16 +28,17 @@
 //     is stepped before anything that came over the new connection. Without them everything works, but a
 //     take-over waits for silence.
 //  7. Each Call ends in one Answered; one that gets none counts as failed after ten seconds. While
-//     Status says orphan the caller registers again from time to time.
+//     Status says orphan the caller registers again from time to time, and shows Status.CutOff and CertRaw:
+//     where nobody of the list is left, the registry names another head (Table.Rebirth).
 //  8. Learned brings every Lead that came by another way: from the DHT, shown with a request, returned with
 //     a refused ticket, remembered from an earlier run.
 //  9. What Status, Members, Heads and Trust return is shared and must not be written through.
 //
 // # States and transitions
 //
-//	orphan     no Lead known, the head silent for Orphan, or this node booted in a term that it led:
-//	           asks the last head and the candidates every Heartbeat (WhoIs); in the last case resigns too
-//	           (a node that has not heard the head of High itself asks too)
+//	orphan     no Lead known, no head heard itself since the boot, the head silent for Orphan, or this node
+//	           booted in a term that it led: asks the last head and the candidates every Heartbeat (WhoIs);
+//	           in the last case resigns too (a node that has not heard the head of High itself asks too)
 //	endpoint   follows High: heartbeats every HeartbeatAll
 //	candidate  listed in the certificate: heartbeats every Heartbeat, keeps a copy of the head's tables,
 //	           suspects, probes, and claims in its turn

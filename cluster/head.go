@@ -40,6 +40,7 @@ type headship struct {
 // takeOffice begins a headship: replicated members get Evict to show up.
 func (m *Machine) takeOffice() {
 	m.head = &headship{}
+	m.watch.met = true
 	m.putSelf()
 	for _, id := range m.table.ids() {
 		e := m.table.rows[id]

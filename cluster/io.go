@@ -167,6 +167,8 @@ type Status struct {
 	High       *Lead
 	HighRaw    Signed
 	Cert       *Certificate
+	CertRaw    Signed
+	CutOff     time.Duration // as of the last step: for how long no head was heard; 0: this node leads, or hears one
 	Members    int
 	Heads      int
 	Leading    bool

@@ -329,7 +329,7 @@ func (m *Machine) selfChanged(row Row) error {
 func (m *Machine) Status() Status {
 	s := Status{
 		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
-		Cert: m.cert.cert, Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
+		Cert: m.cert.cert, CertRaw: m.cert.raw, CutOff: m.cutOff(), Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
 		LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
 	}
 	if !m.leading() && m.beat.members > 0 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/wire-v1.txt: only together with a new version of the protocol")
@@ -33,7 +34,7 @@ func samples() map[string]any {
 		"heads":     &Message{Heads: &Heads{2, []HeadRef{ref}, []Signed{signed}, []HeadRef{ref}}},
 		"cert":      &Message{Cert: &CertMessage{signed, signed}},
 		"request": &Request{Version, CallPropose, Peer{testID("a"), row.Addrs}, "wuhan", []string{"t"}, true, "token", signed, signed, signed,
-			[]ID{testID("a")}, []Row{row}, []HeadRef{ref}},
+			[]ID{testID("a")}, []Row{row}, []HeadRef{ref}, 12_000},
 		"answer":      &Answer{Version, &WireError{CodeNotHead, "text"}, signed, signed, []Signed{signed}, []Signed{signed}, startMs, true, signed},
 		"admission":   &Admission{Version, "network", testID("a"), "wuhan", "Wuhan, CN", []string{"t"}, true, ClassGuest, 9},
 		"certificate": &Certificate{Version, "network", "wuhan", 5, [][]ID{{testID("a")}}, DefaultTimers(), startMs},
@@ -190,6 +191,7 @@ func FuzzRequest(f *testing.F) {
 		table.Register(startMs, testID("a"), r, "wuhan", "", ClassOwn) // must not panic
 		table.Propose(startMs, testID("a"), r)
 		table.Report(startMs, testID("a"), r)
+		table.Rebirth(startMs, testID("a"), r, Sight{Up: time.Hour, Heard: func(ID) int64 { return 0 }})
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 
 // The register protocol, /peerprobe/register/1: a frame Request, a frame Answer, any number of times.
 //
-// Version log: 1 first version.
+// Version log: 1 first version; before its first release CutOffMs was added to Request.
 
 // Request is what a node asks of the registry.
 type Request struct {
@@ -24,6 +24,7 @@ type Request struct {
 	Living      []ID         `cbor:"11,keyasint,omitempty"` // Propose: by priority, the head first; Report: members alive
 	Rows        []Row        `cbor:"12,keyasint,omitempty"` // some of the members, in turn
 	HeadsDigest []HeadRef    `cbor:"13,keyasint,omitempty"` // heads of other cities that the caller knows
+	CutOffMs    uint64       `cbor:"14,keyasint,omitempty"` // Register: for how long the caller has heard no head; 0: it hears one
 }
 
 // Answer is what the registry says. With an Error it may still carry the higher certificate and Leads.
@@ -119,14 +120,17 @@ func (r *Request) check() error {
 
 // TableConfig of a registry's table.
 type TableConfig struct {
-	Timers Timers // of new certificates
+	Timers  Timers // of new certificates
+	Rebirth RebirthTimes
 }
 
-// DefaultTableConfig has the default timers.
-func DefaultTableConfig() TableConfig { return TableConfig{Timers: DefaultTimers()} }
+// DefaultTableConfig has the default timers and times.
+func DefaultTableConfig() TableConfig {
+	return TableConfig{Timers: DefaultTimers(), Rebirth: DefaultRebirthTimes()}
+}
 
-// Validate checks the timers.
-func (c TableConfig) Validate() error { return c.Timers.Validate() }
+// Validate checks the timers and times.
+func (c TableConfig) Validate() error { return errors.Join(c.Timers.Validate(), c.Rebirth.Validate()) }
 
 // NodeState is what the registry keeps of a node.
 type NodeState struct {

@@ -24,6 +24,7 @@ type watch struct {
 	base       Instant // not before this does a suspicion's wait begin
 	seq        uint64  // of its last beacon
 	direct     bool    // the head itself was heard in this term and boot
+	met        bool    // some head was heard itself in this boot, or this node led
 	certAt     Instant // when the highest certificate came
 	down       bool    // the connection closed: a hint
 	downAt     Instant
@@ -201,6 +202,8 @@ func (m *Machine) decide(k uint64) {
 // reason says in a Lead why its head claims.
 func (m *Machine) reason() string {
 	switch head := m.high.head(); {
+	case m.reborn():
+		return "rebirth: nobody of the list before answered"
 	case head == "":
 		return "appointed"
 	case head == m.self.ID:
@@ -211,6 +214,19 @@ func (m *Machine) reason() string {
 		return "the connection to the head closed"
 	}
 	return "the head is silent"
+}
+
+// reborn says that the registry named this node in place of a list of which nobody answered: it stands first
+// in a new certificate, and neither led nor stood in the list before.
+func (m *Machine) reborn() bool {
+	list := m.list()
+	if m.leading() || !m.freshEpoch() || len(list) == 0 || list[0] != m.self.ID {
+		return false
+	}
+	if m.high.lead == nil {
+		return len(list) > 1
+	}
+	return !slices.Contains(m.high.cert.cert.Successions[0], m.self.ID)
 }
 
 // heardHead notes a direct sign of life. Right after its connection closed, what still comes out of that
@@ -224,7 +240,7 @@ func (m *Machine) heardHead(seq uint64) {
 		}
 		w.down = false
 	}
-	w.heard, w.direct, w.probe, w.suppressed, w.resigned = m.clock.now, true, nil, 0, false
+	w.heard, w.direct, w.met, w.probe, w.suppressed, w.resigned = m.clock.now, true, true, nil, 0, false
 	if w.doubled && m.clock.now.Sub(w.doubledAt) > m.timers().Suspect {
 		w.doubled = false
 	}
