@@ -327,3 +327,46 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("%s, cut off for %v", got.Role, got.CutOff)
 	}
 }
+
+// TestNoRebirth: a head that restarts before it has claimed in its newest certificate is not reborn.
+func TestNoRebirth(t *testing.T) {
+	n := newNetwork(t, 74)
+	h := n.city("wuhan", 1)[0]
+	n.kill(h, false)
+	h.hard.Cert = n.registry.begin(n.ms(), "").issue("wuhan", []ID{h.id}).state.Cert
+	n.boot(h)
+	n.settled(10*time.Second, h)
+	if got := h.m.Status().LastChange; got != "restarted" {
+		t.Errorf("it leads because of %q", got)
+	}
+}
+
+// TestMetAHead: who has heard a head is no orphan when he hears of the next one from others.
+func TestMetAHead(t *testing.T) {
+	n := newNetwork(t, 75)
+	all := n.city("wuhan", 2)
+	head := n.leader(all...)
+	second := n.inOrder(head)[1]
+	role := func(h *host) string { return h.m.Status().Role }
+	newcomer := n.join("newcomer", "wuhan")
+	if got := role(newcomer); got != RoleOrphan {
+		t.Errorf("a newcomer is %s", got)
+	}
+	n.step(newcomer, Received{From: head.id, Message: &Message{Lead: &head.m.high.raw}})
+	if got := role(newcomer); got == RoleOrphan {
+		t.Error("the head's own words do not count")
+	}
+	late := n.join("late", "wuhan")
+	low := leadOf(t, head.m.cert.raw, head.m.high.term.K+1, 1, second.name)
+	n.step(late, Received{From: second.id, Message: &Message{Lead: &low}})
+	if got := role(late); got == RoleOrphan {
+		t.Error("a head's first words do not count")
+	}
+	next := leadOf(t, head.m.cert.raw, head.m.high.term.K+3, 1, second.name)
+	for _, h := range []*host{newcomer, head} {
+		n.step(h, Learned{Lead: next})
+		if got := role(h); got == RoleOrphan {
+			t.Errorf("%s is an orphan by hearsay", h.name)
+		}
+	}
+}
