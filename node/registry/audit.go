@@ -16,6 +16,7 @@ const (
 	auditAdmit  = "admit"
 	auditRefuse = "refuse"
 	auditHead   = "head"
+	auditReborn = "reborn"
 	auditToken  = "token.make"
 	auditStart  = "start"
 )

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,11 +29,14 @@ type Config struct {
 	GeoMapText    string // a map as text, in place of GeoMap
 	TrustDeclared string // never, fallback (default) or always: whether the city that a node declares counts
 
-	Tokens  bool           // admit nodes only with a token
-	Members int            // expected nodes: sizes connection and memory limits
-	Timers  cluster.Timers // of new certificates
-	Bind    netip.Addr     // source of outgoing connections; invalid: the system chooses
-	Log     *slog.Logger   // nil: discards
+	Tokens  bool                 // admit nodes only with a token
+	Members int                  // expected nodes: sizes connection and memory limits
+	Timers  cluster.Timers       // of new certificates
+	Rebirth cluster.RebirthTimes // when a city counts as deserted
+	Bind    netip.Addr           // source of outgoing connections; invalid: the system chooses
+	Log     *slog.Logger         // nil: discards
+
+	dial func(context.Context, cluster.Peer) error // for tests, in place of dialling anew
 }
 
 // DefaultMembers is the size of network that the limits are made for when
@@ -54,6 +58,7 @@ func DefaultConfig() Config {
 		TrustDeclared: string(locate.TrustFallback),
 		Members:       DefaultMembers,
 		Timers:        cluster.DefaultTimers(),
+		Rebirth:       cluster.DefaultRebirthTimes(),
 		Log:           slog.New(slog.DiscardHandler),
 	}
 }
@@ -98,6 +103,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Timers.Validate(); err != nil {
 		bad("timers: %w", err)
+	}
+	if err := c.Rebirth.Validate(); err != nil {
+		bad("%w", err)
 	}
 	return errors.Join(errs...)
 }

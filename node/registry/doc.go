@@ -34,6 +34,15 @@
 // Requests of identities that are not admitted yet are limited to a burst of 64
 // and then 1 a second an address (a /64 of IPv6).
 //
+// # Cities that lost their candidates
+//
+// A city is led by the names of its certificate only. Where all of them are gone
+// for good, the registry names another node (rebirth): one that has been cut off
+// for 12 s and knows the present certificate, when this registry has run for
+// 60 s, has heard nobody of the list for 30 s, and reaches none of them on a new
+// connection. That node then stands before the old list; who comes back follows
+// it.
+//
 // # Data directory
 //
 //	network.key           signs admissions and certificates, and is the network; keep a copy apart from the rest

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -25,6 +26,8 @@ func fuzzServer(f *testing.F) (s *server, remote p2p.Remote, c *client) {
 	network, node := newKey(f), newKey(f)
 	log := slog.New(slog.DiscardHandler)
 	s = &server{log: log, store: db, limiter: newLimiter(), trust: cluster.NewTrust(publicOf(network)), audit: newAuditor(db, log)}
+	s.reborn = newReborn(func(context.Context, cluster.Peer) error { return p2p.ErrUnreachable })
+	s.reborn.started = time.Now().Add(-time.Hour)
 	s.info.Network, s.info.ID = s.trust.Network(), cluster.IDOf(publicOf(network))
 	s.roster = newRoster(s.trust)
 	s.doorman = &doorman{store: db, roster: s.roster, trust: s.trust, network: s.info.Network}
@@ -68,6 +71,7 @@ func FuzzRegister(f *testing.F) {
 		f.Add(cluster.Marshal(cluster.Request{
 			Version: 1, Kind: kind, Self: cluster.Peer{ID: remote.ID, Addrs: [][]byte{{4, 127, 0, 0, 1, 6, 0, 1}}}, City: "wuhan", Tags: []string{"a"},
 			Token: string(s.info.Network) + ".x", Admission: first.Admission, Cert: first.Cert, Lead: lead, Living: []cluster.ID{remote.ID},
+			CutOffMs: 12_000,
 		}))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {

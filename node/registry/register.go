@@ -58,13 +58,18 @@ func refused(no *cluster.WireError) *cluster.Answer {
 
 // answer decides one request. What it says is durable.
 func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request) *cluster.Answer {
-	var decided *cluster.Answer // the desk's, which may still be at it when ctx has ended
+	// The desk's, which may still be at it when ctx has ended.
+	var decided *cluster.Answer
+	var list []cluster.Peer
+	deserted := false
 	err := s.desk.ask(ctx, func(now int64, t *cluster.Table) (*cluster.Changes, error) {
 		var changes cluster.Changes
 		var err error
 		switch req.Kind {
 		case cluster.CallRegister:
-			decided, changes, err = s.register(now, t, r, req)
+			if decided, changes, err = s.register(now, t, r, req); err == nil && decided != nil && decided.Error == nil {
+				list, deserted = s.deserted(now, t, r, req)
+			}
 		case cluster.CallPropose:
 			decided, changes, err = t.Propose(now, r.ID, req)
 		case cluster.CallTakeover:
@@ -80,6 +85,11 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 	if err == nil {
 		if answer = decided; answer == nil {
 			err = errors.New("the table gave no answer")
+		}
+	}
+	if err == nil && deserted {
+		if better := s.rebirth(ctx, r, req, list); better != nil {
+			answer = better
 		}
 	}
 	if err != nil {

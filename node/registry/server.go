@@ -43,6 +43,7 @@ type server struct {
 	locator    locate.Locator
 	doorman    *doorman
 	limiter    *limiter
+	reborn     *reborn
 	host       *p2p.Host
 	dht        *p2p.DHT
 	joinSigned cluster.Signed
@@ -59,6 +60,10 @@ type site struct {
 // opened is closed again if it fails.
 func open(ctx context.Context, cfg Config) (_ *server, err error) {
 	s := &server{log: cfg.Log, limiter: newLimiter()}
+	s.reborn = newReborn(s.dialAnew)
+	if cfg.dial != nil {
+		s.reborn.dial = cfg.dial
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -152,7 +157,7 @@ func (s *server) openTables(cfg Config, network ed25519.PrivateKey) (err error) 
 			return nil, err
 		}
 		s.roster.reset(state)
-		return cluster.NewTable(public, cluster.SignerOf(network), state, cluster.TableConfig{Timers: cfg.Timers}, random16)
+		return cluster.NewTable(public, cluster.SignerOf(network), state, cluster.TableConfig{Timers: cfg.Timers, Rebirth: cfg.Rebirth}, random16)
 	}
 	s.desk, err = newDesk(s.store.Apply, s.roster, rebuild, cfg.Log)
 	if err != nil {
