@@ -67,6 +67,17 @@ var binary struct {
 	err       error
 }
 
+// scratch is a new directory with a short path: control sockets lie in it.
+func scratch(t *testing.T) string {
+	t.Helper()
+	program(t)
+	dir, err := os.MkdirTemp(binary.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func program(t *testing.T) string {
 	t.Helper()
 	binary.once.Do(func() {
@@ -97,6 +108,7 @@ type process struct {
 	done chan struct{} // closed when it has ended and err is set
 	err  error
 	log  *syncBuffer // what it wrote on stderr
+	term sync.Once   // a second SIGTERM would end it at once
 }
 
 // syncBuffer is written by the process's copier and read by the test.
@@ -117,12 +129,13 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// start runs the program in the namespace and waits for its first line. It ends with the test at the latest.
-func start(t *testing.T, ns, addr, data string, args ...string) *process {
+// start runs the program in the namespace, in the directory, and waits for its first line. It ends with the test at
+// the latest.
+func start(t *testing.T, ns, addr, dir string, args ...string) *process {
 	t.Helper()
-	p := &process{addr: addr, data: data, done: make(chan struct{}), log: &syncBuffer{}}
+	p := &process{addr: addr, done: make(chan struct{}), log: &syncBuffer{}}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns, program(t)}, args...)...)
-	p.cmd.Dir = binary.dir
+	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Join(binary.dir, "run"), "CI=true")
 	p.cmd.Stderr = p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should this test be killed
@@ -155,6 +168,15 @@ func start(t *testing.T, ns, addr, data string, args ...string) *process {
 	return p
 }
 
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // kill is kill -9: no farewell. It returns when the process is gone.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
@@ -166,11 +188,9 @@ func (p *process) kill(t *testing.T) {
 
 // terminate asks the process to stop in order; end waits for that.
 func (p *process) terminate() {
-	select {
-	case <-p.done:
-	default:
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
-	}
+	p.term.Do(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	})
 }
 
 // end stops the process in order, if it still runs, and judges how it lived.

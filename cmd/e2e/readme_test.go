@@ -16,7 +16,7 @@ const quickStart = "## On hosts of your own"
 // TestReadme types what the README says, word for word, on one host: what is shown to a new user works.
 func TestReadme(t *testing.T) {
 	needLab(t)
-	program(t)
+	dir := scratch(t)
 	lab := newLab(t)
 	ns := lab.host(t, "192.0.2.10")
 	measured := false
@@ -28,11 +28,11 @@ func TestReadme(t *testing.T) {
 		case len(words) < 2 || words[0] != "./peerprobe":
 			t.Errorf("the README shows %q: only peerprobe's own commands are expected here", line)
 		case words[1] == "rs" || words[1] == "join":
-			p := start(t, ns, words[1], "", words[1:]...)
+			p := start(t, ns, words[1], dir, words[1:]...)
 			t.Logf("%s\n%s", line, p.line)
 		default:
 			cmd := exec.Command("ip", append([]string{"netns", "exec", ns, binary.path}, words[1:]...)...)
-			cmd.Dir = binary.dir
+			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "CI=true")
 			out, err := cmd.CombinedOutput()
 			t.Logf("%s\n%s", line, out)
