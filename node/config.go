@@ -96,6 +96,21 @@ func (c Config) Validate() error {
 	if len(c.City) > maxCityLen {
 		errs = append(errs, fmt.Errorf("city is %d bytes long: at most %d", len(c.City), maxCityLen))
 	}
+	if c.Token != "" {
+		if _, _, err := splitToken(c.Token); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.Limits != (probe.Limits{}) {
+		if err := c.Limits.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("limits: %w", err))
+		}
+	}
+	for _, t := range c.Tags {
+		if len(t) == 0 || len(t) > maxTagLen {
+			errs = append(errs, fmt.Errorf("tag %.32q is %d bytes long: 1 to %d", t, len(t), maxTagLen))
+		}
+	}
 	if len(c.Tags) > maxTags {
 		errs = append(errs, fmt.Errorf("%d tags: at most %d", len(c.Tags), maxTags))
 	}
@@ -104,5 +119,6 @@ func (c Config) Validate() error {
 
 const (
 	maxCityLen = 128 // bytes; the longest city name in GeoNames has 94
+	maxTagLen  = 48  // bytes of one tag: a word
 	maxTags    = 16  // they travel in every admission, which stays below 1 kB
 )

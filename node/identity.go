@@ -27,30 +27,37 @@ const (
 	keyMode = 0o600
 )
 
-// loadKey reads the node's private key from dir, or makes one there.
-func loadKey(dir string) (ed25519.PrivateKey, error) {
+const restoreKey = "restore it, or move the data directory away to join as a new node"
+
+// makeDir makes the data directory.
+func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return nil, fmt.Errorf("data directory %s: %w; pass another one with --data", dir, err)
+		return fmt.Errorf("data directory %s: %w; pass another one with --data", dir, err)
 	}
+	return nil
+}
+
+// loadKey reads the node's private key from dir, or makes one there. The caller holds the directory's lock.
+func loadKey(dir string) (ed25519.PrivateKey, error) {
 	path := filepath.Join(dir, keyFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKey(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("node key: %w", err)
+		return nil, fmt.Errorf("node key: %w; run as the owner of the data directory", err)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, fmt.Errorf("node key %s is not PEM: restore it, or move the data directory away to join as a new node", path)
+		return nil, fmt.Errorf("node key %s is not PEM: "+restoreKey, path)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("node key %s: %w", path, err)
+		return nil, fmt.Errorf("node key %s is damaged: %w: "+restoreKey, path, err)
 	}
 	private, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("node key %s is a %T: only Ed25519 keys are admitted", path, key)
+		return nil, fmt.Errorf("node key %s is a %T: only Ed25519 keys are admitted: "+restoreKey, path, key)
 	}
 	return private, nil
 }
@@ -67,13 +74,26 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, text, keyMode); err != nil {
+	if err := writeDurable(tmp, text); err != nil {
 		return nil, fmt.Errorf("node key: %w", err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return nil, fmt.Errorf("node key: %w", err)
 	}
 	return private, nil
+}
+
+// writeDurable writes a file that is on disk when it returns: its name comes after its content.
+func writeDurable(path string, text []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, keyMode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // splitToken takes "<network>.<secret>" apart.

@@ -37,6 +37,7 @@ var (
 	ErrBusy        = errors.New("too many measurements are waiting")
 	ErrBadRequest  = errors.New("bad request")
 
+	errStopping    = errors.New("the node is stopping")
 	errHeadChanged = errors.New("the head has changed")
 	errStaleTicket = errors.New("the ticket's issuer does not lead any more")
 )
@@ -66,7 +67,25 @@ type measurer struct {
 	id    identity
 	seq   func() uint64 // of results, in this boot
 	spool func()        // something was spooled
+	life  life
 	sessionStarter
+}
+
+// life ends when the node leaves: what it measures then ends with what it has.
+type life struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+func newLife() life {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return life{ctx, cancel}
+}
+
+// stop ends the running measurements, lets no other begin, and waits for the end of them or of ctx.
+func (m *measurer) stop(ctx context.Context) {
+	m.life.cancel(errStopping)
+	_ = m.turn.Acquire(ctx, tasksAtOnce) // all turns are back when all have ended
 }
 
 // Measure is Node.Measure.
@@ -84,8 +103,11 @@ func (m *measurer) Measure(ctx context.Context, req Request) (*Measurement, erro
 	default:
 		return nil, fmt.Errorf("%w: %d measurements wait on this node; ask again in a moment", ErrBusy, tasksWaiting)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.life.ctx, func() { cancel(errStopping) })()
 	if err := m.turn.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("%w: stopped while it waited for its turn: %w", ErrBusy, err)
+		return nil, stoppedError(ctx, "while it waited for its turn")
 	}
 	defer m.turn.Release(1)
 	m.record(t, "running")
@@ -93,6 +115,18 @@ func (m *measurer) Measure(ctx context.Context, req Request) (*Measurement, erro
 	t.m.Updated = time.Now()
 	m.record(t, t.m.Status)
 	return &t.m, err
+}
+
+// stoppedError says that somebody, or the node's end, stopped a measurement that has no result.
+func stoppedError(ctx context.Context, when string) error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errStopping):
+		return fmt.Errorf("%w any more: it stopped %s", ErrNotRunning, when)
+	case errors.Is(cause, context.Canceled):
+		return fmt.Errorf("stopped %s: %w", when, cause)
+	}
+	return fmt.Errorf("its time was up %s: %w", when, cause)
 }
 
 // checkRequest fills defaults and says what makes no sense.
@@ -173,11 +207,15 @@ func (m *measurer) attempt(ctx context.Context, t *task) error {
 			break
 		}
 	}
+	if ctx.Err() != nil {
+		return stoppedError(ctx, "before anything was measured")
+	}
 	return fmt.Errorf("%w: %s of %s tried, the last one said: %w", ErrNoCandidate, plural(len(found), "candidate"), t.city, last)
 }
 
 // candidates asks the own head, and asks again with the same task id while the head changes.
 func (m *measurer) candidates(ctx context.Context, t *task) ([]candidate, error) {
+	user := ctx
 	ctx, cancel := context.WithTimeout(ctx, headPatience)
 	defer cancel()
 	req := &findRequest{Task: t.m.ID, City: t.city, Tool: t.req.Tool, PreferDHT: t.req.PreferDHT}
@@ -207,6 +245,9 @@ func (m *measurer) candidates(ctx context.Context, t *task) ([]candidate, error)
 		case <-retry.C:
 		case <-ctx.Done():
 			retry.Stop()
+			if user.Err() != nil {
+				return nil, stoppedError(user, "before anything was measured")
+			}
 			return nil, fmt.Errorf("%w: asked for %v: %w", ErrNoHead, time.Since(t.way.start).Round(time.Millisecond), last)
 		}
 		retry.Stop()

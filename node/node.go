@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -24,15 +25,31 @@ var (
 // ErrNotRunning says that a node was asked before it had joined, or after it had stopped.
 var ErrNotRunning = errors.New("the node is not running")
 
+// errUsed says that a Node was run a second time: its channels tell of one life.
+var errUsed = errors.New("this node has been run or closed before: make another one with New")
+
 // Node is one peer of the mesh.
 type Node struct {
 	cfg   Config
 	ready chan struct{}
-	done  chan struct{} // closed when Run has returned
-	err   error         // what Run returned, once done is closed
-	stop  context.CancelFunc
-	kill  context.CancelFunc
+	once  sync.Once            // closes ready: a node that moves to another city becomes ready again
+	done  chan struct{}        // closed when Run has returned, or will never be called
+	err   error                // what Run returned, once done is closed
+	used  atomic.Bool          // Run or Close was called
+	leave signal               // Close asks the node to go in good order
+	crash signal               // Kill drops it
 	peer  atomic.Pointer[peer] // what runs; nil before the node has joined
+}
+
+// signal is a context that somebody ends, once or more often.
+type signal struct {
+	ctx  context.Context
+	send context.CancelFunc
+}
+
+func newSignal() signal {
+	ctx, cancel := context.WithCancel(context.Background())
+	return signal{ctx: ctx, send: cancel}
 }
 
 // New checks the configuration. It starts nothing.
@@ -41,7 +58,7 @@ func New(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Node{cfg: cfg, ready: make(chan struct{}), done: make(chan struct{})}, nil
+	return &Node{cfg: cfg, ready: make(chan struct{}), done: make(chan struct{}), leave: newSignal(), crash: newSignal()}, nil
 }
 
 // Ready is closed when the node is registered and leads or follows a head.
@@ -60,24 +77,44 @@ func (n *Node) Err() error {
 	}
 }
 
-// Run joins the network and stays until ctx ends: it then hands its cluster over, finishes sessions and
-// closes, each step bounded. It may be called once.
+// Run joins the network and stays until ctx ends or Close is called: it then ends its measurements, hands
+// its cluster over and closes, each step bounded. It may be called once. Where the registry moves the node
+// to another city, it leaves the old one and joins the new one.
 func (n *Node) Run(ctx context.Context) (err error) {
+	if n.used.Swap(true) {
+		return errUsed
+	}
 	defer func() { n.err = err; close(n.done) }()
-	run, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
-	n.kill = kill
-	p, err := n.open(ctx)
+	defer n.crash.send()
+	defer n.leave.send()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.leave.ctx, cancel)()
+	for {
+		err := n.live(ctx)
+		moved := new(movedError)
+		if !errors.As(err, &moved) || ctx.Err() != nil || n.crash.ctx.Err() != nil {
+			return err
+		}
+		n.cfg.Log.Warn("moved to another city by the registry: joining there", "from", moved.from, "to", moved.to)
+	}
+}
+
+// live is one life in one city.
+func (n *Node) live(ctx context.Context) (err error) {
+	p, err := n.open()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if err := p.join(ctx); err != nil {
+	if err := p.join(ctx); ctx.Err() != nil {
+		return fmt.Errorf("stopped before it had joined: %w", context.Cause(ctx))
+	} else if err != nil {
 		return err
 	}
 	n.peer.Store(p)
 	defer n.peer.Store(nil)
-	return p.run(ctx, run, n.ready)
+	return p.run(ctx, n.crash.ctx, func() { n.once.Do(func() { close(n.ready) }) })
 }
 
 // Join runs a node in the background and returns it when it is ready. Close ends it.
@@ -86,27 +123,31 @@ func Join(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n.stop = stop
-	go n.Run(run)
+	go n.Run(context.WithoutCancel(ctx)) // its error is n.Err
 	select {
 	case <-n.Ready():
 		return n, nil
 	case <-n.Done():
-		stop()
 		return nil, n.Err()
 	case <-ctx.Done():
-		stop()
-		<-n.Done()
-		return nil, errors.Join(fmt.Errorf("join broken off: %w", ctx.Err()), n.Err())
 	}
+	stage := "registry " + cfg.RS + " had not answered yet"
+	if p := n.peer.Load(); p != nil {
+		stage = "admitted to " + string(p.core.status.Load().City) + ", but no head of it has been heard of"
+	}
+	if err := n.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("join broken off (%s): %w", stage, ctx.Err())
 }
 
-// Close ends a node that Join started, and waits until it has left the network.
+// Close ends a node and waits until it has left the network. Closing twice is harmless. A node that was
+// never run stays closed.
 func (n *Node) Close() error {
-	if n.stop != nil {
-		n.stop()
+	if !n.used.Swap(true) {
+		close(n.done)
 	}
+	n.leave.send()
 	<-n.done
 	return n.err
 }
@@ -118,7 +159,7 @@ func (n *Node) Kill() {
 	if p == nil {
 		return
 	}
-	n.kill()
+	n.crash.send()
 	p.host.Close()
 	<-n.done
 }

@@ -57,7 +57,8 @@ type peer struct {
 	registered atomic.Bool     // the registry has answered in this run
 	answer     *cluster.Answer // of the first registration; nil when the registry was away
 	events     chan cluster.Event
-	loss       counters // of what was dropped or refused, by reason
+	moved      chan cluster.City // the registry placed this node in another city; holds one
+	loss       counters          // of what was dropped or refused, by reason
 }
 
 type files struct {
@@ -75,23 +76,27 @@ type roles struct {
 	deliver *delivery
 }
 
-// open takes the data directory and the host's sockets.
-func (n *Node) open(context.Context) (p *peer, err error) {
-	p = &peer{cfg: n.cfg, started: time.Now()}
+// open takes the data directory and the host's sockets. The tables come first: their lock keeps a second
+// process from making a key of its own here.
+func (n *Node) open() (p *peer, err error) {
+	p = &peer{cfg: n.cfg, started: time.Now(), moved: make(chan cluster.City, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
 			p = nil
 		}
 	}()
+	if err := makeDir(n.cfg.Data); err != nil {
+		return p, err
+	}
+	if p.files.db, err = store.Open(filepath.Join(n.cfg.Data, mainFile)); err != nil {
+		return p, err
+	}
 	key, err := loadKey(n.cfg.Data)
 	if err != nil {
 		return p, err
 	}
 	p.id = identity{key: key, own: new(atomic.Pointer[cluster.Signed])}
-	if p.files.db, err = store.Open(filepath.Join(n.cfg.Data, mainFile)); err != nil {
-		return p, err
-	}
 	if p.files.hard, err = store.OpenHard(filepath.Join(n.cfg.Data, hardFile)); err != nil {
 		return p, err
 	}
@@ -148,7 +153,7 @@ func (p *peer) contact(ctx context.Context) (p2p.JoinDoc, error) {
 	if err != nil {
 		saved, known := p.savedJoin(pinned)
 		if !known {
-			return doc, fmt.Errorf("registry %s: %w", p.cfg.RS, err)
+			return doc, err // it names the registry
 		}
 		p.cfg.Log.Warn("registry away: going on as the member that this node was", "registry", p.cfg.RS, "err", err)
 		return saved, nil
@@ -163,24 +168,24 @@ func (p *peer) contact(ctx context.Context) (p2p.JoinDoc, error) {
 
 // checkNetwork refuses another network than the one that is pinned, or that the token names.
 func (p *peer) checkNetwork(doc p2p.JoinDoc, pinned []byte) error {
-	if len(pinned) > 0 {
+	if p.cfg.Token != "" {
+		if network, _, err := splitToken(p.cfg.Token); err != nil {
+			return err
+		} else if network != doc.Network {
+			return fmt.Errorf("the token is for network %s, but registry %s serves network %s: ask the right registry, or get a token of this one",
+				network, p.cfg.RS, doc.Network)
+		}
+	}
+	switch {
+	case len(pinned) > 0:
 		if was := cluster.NetworkName(pinned); was != doc.Network {
 			return fmt.Errorf("registry %s serves network %s, but this data directory (%s) belongs to network %s: "+
 				"ask the right registry, or pass another --data", p.cfg.RS, doc.Network, p.cfg.Data, was)
 		}
-		return nil
-	}
-	if p.cfg.Token == "" {
-		if doc.TokenNeeded {
-			return fmt.Errorf("registry %s admits only with a token: pass --token-file, or set PEERPROBE_TOKEN", p.cfg.RS)
-		}
+	case p.cfg.Token == "" && doc.TokenNeeded:
+		return fmt.Errorf("registry %s admits only with a token: pass --token-file, or set PEERPROBE_TOKEN", p.cfg.RS)
+	case p.cfg.Token == "":
 		p.cfg.Log.Warn("first contact without a token: this network is trusted from now on", "network", doc.Network, "registry", p.cfg.RS)
-		return nil
-	}
-	if network, _, err := splitToken(p.cfg.Token); err != nil {
-		return err
-	} else if network != doc.Network {
-		return fmt.Errorf("the token is for network %s, but registry %s serves network %s", network, p.cfg.RS, doc.Network)
 	}
 	return nil
 }
@@ -212,45 +217,98 @@ func (p *peer) registerRequest(hard cluster.HardState) *cluster.Request {
 	}
 }
 
-// register asks for admission. Without an answer, an admission of an earlier run will do.
+// register asks for admission. An admission of an earlier run will do where no answer comes, or one that
+// says "later".
 func (p *peer) register(ctx context.Context, hard cluster.HardState) error {
-	raw, err := p.files.db.Meta(metaAdmission)
-	if err == nil {
-		var own cluster.Signed
-		if err := cluster.Unmarshal(raw, &own); err != nil {
-			return fmt.Errorf("stored admission: %w", err)
-		}
-		p.id.own.Store(&own)
-	} else if !errors.Is(err, store.ErrNotFound) {
+	if err := p.remembered(); err != nil {
 		return err
 	}
 	answer, err := p.reg.do(ctx, p.registerRequest(hard))
+	member := p.id.own.Load() != nil
 	if err != nil {
-		if p.id.own.Load() == nil {
-			return fmt.Errorf("registry %s: %w", p.cfg.RS, err)
+		if !member {
+			return fmt.Errorf("registering with %s: %w", p.cfg.RS, err)
 		}
 		return nil
 	}
-	if answer.Error != nil {
-		return fmt.Errorf("registry %s refused this node: %w", p.cfg.RS, answer.Error)
+	if no := answer.Error; no != nil {
+		if member && (no.Code == cluster.CodeInternal || no.Code == cluster.CodeTooSoon) {
+			p.cfg.Log.Warn("registry busy: going on as the member that this node was", "registry", p.cfg.RS, "why", no.Message)
+			return nil
+		}
+		return fmt.Errorf("registry %s refused this node: %w", p.cfg.RS, no)
+	}
+	if _, err := p.checkAdmission(answer); err != nil {
+		return err
 	}
 	p.answer = answer
-	return p.admit(answer)
+	p.id.own.Store(&answer.Admission)
+	return p.keepAdmission(answer)
 }
 
-// admit checks and keeps an admission.
-func (p *peer) admit(answer *cluster.Answer) error {
+// remembered takes the admission of an earlier run, if it is one of this node in this network: a key that
+// was replaced makes another node.
+func (p *peer) remembered() error {
+	raw, err := p.files.db.Meta(metaAdmission)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var own cluster.Signed
+	if err := cluster.Unmarshal(raw, &own); err != nil {
+		return fmt.Errorf("stored admission in %s: %w; move the data directory away to join as a new node", p.cfg.Data, err)
+	}
+	if a, err := p.id.trust.Admission(own); err != nil || a.ID != p.host.ID() {
+		p.cfg.Log.Warn("the stored admission is not this node's: registering as a new one", "data", p.cfg.Data, "err", err)
+		return nil
+	}
+	p.id.own.Store(&own)
+	return nil
+}
+
+// checkAdmission says whether the registry's answer admits this node.
+func (p *peer) checkAdmission(answer *cluster.Answer) (*cluster.Admission, error) {
 	admission, err := p.id.trust.Admission(answer.Admission)
 	if err != nil {
-		return fmt.Errorf("registry %s sent no valid admission: %w", p.cfg.RS, err)
+		return nil, fmt.Errorf("registry %s sent no valid admission: %w; is it of this release?", p.cfg.RS, err)
 	}
 	if admission.ID != p.host.ID() {
-		return fmt.Errorf("registry %s sent the admission of another node", p.cfg.RS)
+		return nil, fmt.Errorf("registry %s sent the admission of %s, this node is %s: register again, and tell its operator",
+			p.cfg.RS, p2p.IDText(admission.ID), p2p.IDText(p.host.ID()))
 	}
-	p.id.own.Store(&answer.Admission)
+	return admission, nil
+}
+
+// keepAdmission stores an admission for the next start.
+func (p *peer) keepAdmission(answer *cluster.Answer) error {
 	return errors.Join(
 		p.files.db.SetMeta(metaAdmission, cluster.Marshal(answer.Admission)),
 		p.files.db.SetMeta(metaFirstSeen, cluster.Marshal(answer.FirstSeen)))
+}
+
+// readmit takes the admission of a later registration. One for another city is kept for the next life, and
+// ends this one.
+func (p *peer) readmit(answer *cluster.Answer) error {
+	admission, err := p.checkAdmission(answer)
+	if err != nil {
+		return err
+	}
+	if err := p.keepAdmission(answer); err != nil {
+		return err
+	}
+	if city := p.core.status.Load().City; admission.City != city {
+		select {
+		case p.moved <- admission.City:
+		default:
+		}
+		return &movedError{from: city, to: admission.City}
+	}
+	p.id.own.Store(&answer.Admission)
+	p.host.SetAdmission(answer.Admission)
+	p.registered.Store(true)
+	return nil
 }
 
 // row is this node as its head should know it.
@@ -265,7 +323,10 @@ func (p *peer) row(boot uint64) (cluster.Row, *cluster.Admission, error) {
 			return cluster.Row{}, nil, fmt.Errorf("stored first-seen time: %w", err)
 		}
 	}
-	age := time.Since(time.UnixMilli(firstSeen))
+	age := time.Duration(0) // as long as nobody said when this node was first seen
+	if firstSeen > 0 {
+		age = time.Since(time.UnixMilli(firstSeen))
+	}
 	return cluster.Row{
 		ID: p.host.ID(), Addrs: p.host.Addrs(), FirstSeen: firstSeen, Boot: boot, Admission: p.id.admission(),
 		Priority: cluster.Priority{Reachable: true, Stability: cluster.StabilityBucket(age)},
@@ -293,14 +354,7 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.events = make(chan cluster.Event, eventQueue)
 	p.buildRoles()
 	p.reg.in = func(in cluster.Input) { p.core.put(context.Background(), in) } // the loop's end ends it
-	p.reg.admit = func(a *cluster.Answer) error {
-		if err := p.admit(a); err != nil {
-			return err
-		}
-		p.host.SetAdmission(p.id.admission())
-		p.registered.Store(true)
-		return nil
-	}
+	p.reg.admit = p.readmit
 	p.registered.Store(p.answer != nil)
 	p.reg.again = p.registerAgain
 	return nil
@@ -319,7 +373,7 @@ func (p *peer) buildRoles() {
 		uplink: make(chan shipment), kick: make(chan struct{}, 1)}
 	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }
 	r.measure = &measurer{core: p.core, host: p.host, db: db, find: r.find, id: p.id,
-		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting),
+		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting), life: newLife(),
 		seq: func() uint64 { return seq.Add(1) }, spool: r.deliver.wake,
 		sessionStarter: sessionStarter{trust: p.id.trust, bind: p.cfg.Bind, sign: p.id.sign}}
 }

@@ -14,9 +14,10 @@ import (
 
 // Bounds of leaving, step by step.
 const (
-	leaveDeliver  = 2 * time.Second         // what is spooled goes to the registry, if it is there
-	leaveHandOver = 1500 * time.Millisecond // as election.md: without a successor by then, there is none
-	leaveFlush    = 500 * time.Millisecond  // the last control messages
+	leaveMeasure  = finishTimeout + 500*time.Millisecond // running measurements fetch their targets' statements
+	leaveDeliver  = 2 * time.Second                      // what is spooled goes to the registry, if it is there
+	leaveHandOver = 1500 * time.Millisecond              // as election.md: without a successor by then, there is none
+	leaveFlush    = 500 * time.Millisecond               // the last control messages
 )
 
 const (
@@ -28,8 +29,15 @@ const (
 // evicts nobody at once, so a burst is one page of joins.
 const eventQueue = 4096
 
+// movedError ends a run whose node belongs to another city now: the machine is built for one.
+type movedError struct{ from, to cluster.City }
+
+func (e *movedError) Error() string {
+	return fmt.Sprintf("the registry moved this node from %s to %s", e.from, e.to)
+}
+
 // run starts everything, waits, and joins everything. ctx asks it to leave; run is cut by Kill.
-func (p *peer) run(ctx, run context.Context, ready chan struct{}) error {
+func (p *peer) run(ctx, run context.Context, ready func()) error {
 	ctl, closeControl, err := p.openControl()
 	if err != nil {
 		return err
@@ -52,18 +60,23 @@ func (p *peer) run(ctx, run context.Context, ready chan struct{}) error {
 	}
 	g.Go(func() error { p.announceReady(live, ready); return p.remember(live) })
 
+	var moved error
 	select {
 	case <-ctx.Done():
+		p.leave(live)
+	case to := <-p.moved:
+		moved = &movedError{from: p.core.status.Load().City, to: to}
 		p.leave(live)
 	case <-live.Done(): // killed, or something failed
 	}
 	stop()
+	p.roles.measure.life.cancel(errStopping) // a kill does not wait for them
 	err = g.Wait()
 	p.peers.wg.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return err
+	return errors.Join(err, moved)
 }
 
 // remember feeds the machine the heads of other cities that an earlier run knew, and lets old results go.
@@ -117,12 +130,12 @@ func (p *peer) member(ctx context.Context, r p2p.Remote, s *p2p.Stream) error {
 	}
 }
 
-// announceReady closes ready once this node leads or follows somebody.
-func (p *peer) announceReady(ctx context.Context, ready chan struct{}) {
+// announceReady calls ready once this node leads or follows somebody.
+func (p *peer) announceReady(ctx context.Context, ready func()) {
 	for {
 		changed := p.core.turn.wait()
 		if st := p.core.status.Load(); st.Role != cluster.RoleOrphan && st.High != nil {
-			close(ready)
+			ready()
 			return
 		}
 		select {
@@ -133,10 +146,13 @@ func (p *peer) announceReady(ctx context.Context, ready chan struct{}) {
 	}
 }
 
-// leave goes in good order: deliver, hand over, say goodbye. Each step is bounded.
+// leave goes in good order: end what is measured, deliver, hand over, say goodbye. Each step is bounded.
 func (p *peer) leave(ctx context.Context) {
 	p.host.Unhandle(p2p.ProtoSession)
 	p.host.Unhandle(p2p.ProtoTask)
+	measure, cancel := context.WithTimeout(ctx, leaveMeasure)
+	p.roles.measure.stop(measure)
+	cancel()
 	deliver, cancel := context.WithTimeout(ctx, leaveDeliver)
 	p.roles.deliver.empty(deliver) // what stays is in the spool
 	cancel()
