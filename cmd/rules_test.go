@@ -279,7 +279,9 @@ func receiver(fn *ast.FuncDecl) string {
 	}
 }
 
-func isSettings(name string) bool { return strings.HasSuffix(name, "Config") || strings.HasSuffix(name, "Options") }
+func isSettings(name string) bool {
+	return strings.HasSuffix(name, "Config") || strings.HasSuffix(name, "Options")
+}
 
 func onlyCarries(s *ast.StructType) bool {
 	for _, field := range s.Fields.List {
