@@ -40,7 +40,26 @@ type svgSeries struct {
 // The svgPalette of Okabe and Ito: distinct for people who see colours differently, and in grey.
 var svgPalette = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"}
 
-func (c *svgChart) height() float64 { return figNote + noteLine*float64(len(c.notes)) + 8 }
+func (c *svgChart) height() float64 { return figNote + noteLine*float64(len(c.noteLines())) + 14 }
+
+// noteColumns is what fits below a figure at the size of the notes.
+const noteColumns = 118
+
+// noteLines breaks the notes between words.
+func (c *svgChart) noteLines() (lines []string) {
+	for _, n := range c.notes {
+		line := ""
+		for word := range strings.FieldsSeq(n) {
+			if len(line)+1+len(word) > noteColumns && line != "" {
+				lines = append(lines, line)
+				line = "   "
+			}
+			line = strings.TrimPrefix(line+" "+word, " ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
 
 // svgDocument puts figures one below the other.
 func svgDocument(charts []svgChart) string {
@@ -83,8 +102,8 @@ func (c *svgChart) draw(b *strings.Builder) {
 		}
 		svgText(b, figRight+48, y, "start", "", s.name)
 	}
-	for i, n := range c.notes {
-		svgText(b, figLeft, figNote+noteLine*float64(i), "start", `font-size="12" fill="#333333"`, n)
+	for i, n := range c.noteLines() {
+		svgText(b, figLeft, figNote+noteLine*float64(i), "start", `font-size="12" fill="#333333" xml:space="preserve"`, n)
 	}
 }
 

@@ -1,6 +1,9 @@
 package overlay
 
-import "math/rand/v2"
+import (
+	"math/bits"
+	"math/rand/v2"
+)
 
 // chord is Chord with fingers at 2^i and closest preceding fingers. A key belongs to the first node at or after it.
 // Fingers are worked out when they are needed: they are a function of the ids.
@@ -27,8 +30,13 @@ func (c *chord) finger(n Node, i int) Node { return c.successor(c.id[n] + 1<<i) 
 
 // Neighbours appends the distinct fingers, nearest first.
 func (c *chord) Neighbours(n Node, out []Node) []Node {
-	last := n
-	for i := range idBits {
+	last := c.after(n)
+	if last == n {
+		return out
+	}
+	out = append(out, last)
+	// All fingers up to the distance of the successor are the successor.
+	for i := bits.Len64(c.id[last] - c.id[n]); i < idBits; i++ {
 		if f := c.finger(n, i); f != last && f != n {
 			out = append(out, f)
 			last = f
@@ -39,24 +47,20 @@ func (c *chord) Neighbours(n Node, out []Node) []Node {
 
 // Degree counts fingers; links adds the nodes that have n as a finger, twice counted where both hold.
 func (c *chord) Degree(n Node) (out, links int) {
-	out = len(c.Neighbours(n, nil))
 	if c.Len() == 1 {
 		return 0, 0
 	}
-	// p holds n when p + 2^i lies in (before, id]: an arc for each i, the next one farther back. Where arcs overlap,
-	// only the part that the one before did not count is new.
+	out = len(c.Neighbours(n, nil))
+	// p holds n when p + 2^i lies in (before, id]: an arc of this span for each i, the next one farther back.
 	first, last := c.id[c.before(n)]+1, c.id[n]
-	links = out
-	for i := range idBits {
-		step := uint64(1) << i
-		hi := last - step
-		if i > 0 && step/2 <= last-first {
-			hi = first - step/2 - 1
-		}
-		links += c.arc(first-step, hi)
-		if last-first+step <= hi-first+step { // the arc has come round to n itself, which holds no entry for itself
-			links--
-		}
+	near := bits.Len64(last - first)
+	if near == idBits {
+		return out, out + c.Len() - 1
+	}
+	// Up to the size of the span arcs overlap, and are one.
+	links = out + c.arc(first-1<<near, last-1)
+	for i := near + 1; i < idBits; i++ {
+		links += c.arc(first-1<<i, last-1<<i)
 	}
 	return out, links
 }

@@ -35,6 +35,7 @@ func BenchmarkCosts(b *testing.B) {
 	b.Run("dht", benchDHT)
 	b.Run("connection", benchConnection)
 	b.Run("member", benchMember)
+	b.Run("registry", benchRegistry)
 }
 
 // loopback is how many bytes and packets this namespace's loopback has carried.
@@ -154,6 +155,7 @@ func benchConnection(b *testing.B) {
 	for b.Loop() {
 		idle := heap()
 		var streams []*p2p.Stream
+		opening := processorTime(b)
 		for _, h := range from {
 			s, err := h.host.Open(context.Background(), to.host.Self(), p2p.ProtoMember, cluster.MaxMessage)
 			if err != nil {
@@ -165,6 +167,7 @@ func benchConnection(b *testing.B) {
 			}
 			streams = append(streams, s)
 		}
+		b.ReportMetric((processorTime(b)-opening)/members/2*1e6, "us-cpu/handshake-end")
 		b.ReportMetric((heap()-idle)/members/2/1024, "KiB/connection-end")
 		// Ten heartbeats a second on each connection, each by itself, as in a large city.
 		const rounds = 30
@@ -203,6 +206,7 @@ func benchMember(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+		runtime.KeepAlive(x)
 		if x.Status().Members != members+1 {
 			b.Fatalf("%d members", x.Status().Members)
 		}
@@ -235,4 +239,32 @@ func (m *mesh) leading(t testing.TB) *cluster.Machine {
 		x.Tick(now)
 	}
 	return x
+}
+
+// benchRegistry is what a node costs the registry's table: memory, and time for a registration. The disk is not in it.
+func benchRegistry(b *testing.B) {
+	const nodes, cities = 5000, 50
+	m := newMesh()
+	var ids []cluster.ID
+	for i := range nodes {
+		ids = append(ids, m.row(i).ID)
+	}
+	for b.Loop() {
+		before := heap()
+		x, err := cluster.NewTable(m.key.Public().(ed25519.PublicKey), cluster.SignerOf(m.key), cluster.TableState{}, cluster.DefaultTableConfig(), func() uint16 { return 7 })
+		if err != nil {
+			b.Fatal(err)
+		}
+		started := time.Now()
+		for i, id := range ids {
+			req := &cluster.Request{Version: cluster.Version, Kind: cluster.CallRegister, Self: cluster.Peer{ID: id, Addrs: addrs(i)}}
+			answer, _, err := x.Register(int64(i), id, req, city(i%cities), "Changsha, CN", cluster.ClassOwn)
+			if err != nil || answer.Error != nil {
+				b.Fatal(err, answer)
+			}
+		}
+		b.ReportMetric(time.Since(started).Seconds()*1e6/nodes, "us/registration")
+		b.ReportMetric((heap()-before)/nodes, "B/node")
+		runtime.KeepAlive(x)
+	}
 }
