@@ -16,7 +16,7 @@ type member struct {
 	last      Instant // its last heartbeat; before one came: since when it is waited for
 	called    Instant
 	boot, seq uint64 // of its last heartbeat
-	used      uint64 // when it last got a ticket, as a count
+	used      uint64 // when it was last picked first, as a count
 	version   uint64 // of the table when row or alive last changed
 	stamp     Term   // the term whose head replicated this row
 	transient bool

@@ -65,6 +65,10 @@ func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked {
 	for _, e := range found[:min(n, len(found))] {
 		out = append(out, Picked{Row: e.row, Boot: e.boot, Seq: e.seq})
 	}
+	if len(out) > 0 { // the first is to be measured; the others stand by, and are not worn by that
+		m.table.uses++
+		m.table.rows[out[0].Row.ID].used = m.table.uses
+	}
 	if len(out) == 0 && exclude != m.self.ID {
 		out = append(out, Picked{Row: m.self, Boot: m.self.Boot, Seq: m.nextBeat()})
 	}
@@ -75,10 +79,6 @@ func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked {
 func (m *Machine) IssueTicket(p Picked, initiator ID, tool string, session [16]byte, limits TicketLimits) (Signed, error) {
 	if !m.leading() {
 		return Signed{}, fmt.Errorf("ticket for %s: %w", p.Row.ID.Short(), ErrNotLeading)
-	}
-	m.table.uses++
-	if e := m.table.rows[p.Row.ID]; e != nil {
-		e.used = m.table.uses
 	}
 	return Sign(DomainTicket, Ticket{
 		Version: Version, Network: m.env.trust.Network(), Lead: m.high.raw, Session: session, Initiator: initiator, Target: p.Row.ID,
