@@ -120,7 +120,7 @@ func (d *delivery) once(ctx context.Context) (more bool, err error) {
 // toHead sends a batch to the own head and waits until the registry has it.
 func (d *delivery) toHead(ctx context.Context, records []store.ResultRecord) error {
 	st := d.core.status.Load()
-	if st.High == nil || len(st.High.Addrs) == 0 {
+	if st.High == nil {
 		return errors.New("no head to deliver to")
 	}
 	msg := p2p.ResultsMsg{Version: p2p.ResultsVersion}
@@ -133,7 +133,7 @@ func (d *delivery) toHead(ctx context.Context, records []store.ResultRecord) err
 	if msg.Batch, err = store.EncodeBatch(results); err != nil {
 		return err
 	}
-	ack, err := sendResults(ctx, d.host, st.High.Addrs[0], &msg)
+	ack, err := sendResults(ctx, d.host, headOf(st.High), &msg)
 	if err != nil {
 		return err
 	}

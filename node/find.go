@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -19,6 +21,13 @@ const (
 	candidateCount = 4               // so many ranked candidates answer a question
 	lookupsAtOnce  = 16              // look-ups that a head runs side by side; the others wait in order
 	lookupsWaiting = 256             // beyond this a head says that it is busy
+	maxAlive       = 200             // cities that an answer names, by the alphabet: more help nobody, and it has to fit a frame
+	maxSteps       = 64              // steps of a look-up that are believed: a way has about ten
+
+	// Tickets a second that a head issues to one other head for guests. Nodes of the operator's own are
+	// bounded by that head's queue.
+	guestTickets = 20
+	askersKept   = 4096 // asking heads whose budget is remembered, at 100 bytes each
 )
 
 // finder answers "who can be measured in this place": the head's side of the two-phase look-up (paper
@@ -29,6 +38,28 @@ type finder struct {
 	dht   *dhtRole
 	turn  *semaphore.Weighted // first in, first out
 	queue chan struct{}
+	guest ticketBudget
+}
+
+// ticketBudget bounds the tickets that each asking head gets.
+type ticketBudget struct {
+	mu  sync.Mutex
+	lru *simplelru.LRU[cluster.ID, *rate.Limiter]
+}
+
+// take takes n tickets out of a head's budget, if they are there.
+func (b *ticketBudget) take(head cluster.ID, n int, at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lru == nil {
+		b.lru, _ = simplelru.NewLRU[cluster.ID, *rate.Limiter](askersKept, nil) // fails only for a size below 1
+	}
+	l, ok := b.lru.Get(head)
+	if !ok {
+		l = rate.NewLimiter(guestTickets, guestTickets)
+		b.lru.Add(head, l)
+	}
+	return l.AllowN(at, n)
 }
 
 func newFinder(c *core, host *p2p.Host, dht *dhtRole) *finder {
@@ -181,9 +212,11 @@ func (f *finder) follow(ctx context.Context, w *way, raw cluster.Signed, admissi
 		if werr.Code != codeNotHead && werr.Code != codeUnreachable {
 			return nil, werr // it leads, and its answer is no
 		}
-		if !higher.Empty() {
+		if l, _, err := f.dht.trust.Lead(higher); err == nil {
 			f.core.put(ctx, cluster.Learned{Lead: higher})
-			queue = append(f.peersOf(higher), queue...)
+			if l.City == req.City {
+				queue = append(slices.Clone(l.Addrs), queue...)
+			}
 		}
 	}
 	return nil, last
@@ -233,16 +266,20 @@ func askTask(ctx context.Context, host *p2p.Host, peer cluster.Peer, req *taskRe
 	}
 	defer stream.ResetOn(ctx)()
 	answer := new(taskAnswer)
-	if err := stream.WriteMsg(req); err != nil {
-		stream.Reset()
-		return nil, err
+	if err = stream.WriteMsg(req); err == nil {
+		err = stream.ReadMsg(answer)
 	}
-	if err := stream.ReadMsg(answer); err != nil {
-		stream.Reset()
-		return nil, errors.Join(err, context.Cause(ctx))
+	if err == nil {
+		stream.Close()
+		return answer, nil
 	}
-	stream.Close()
-	return answer, nil
+	stream.Reset()
+	if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("no answer within %v: %w", limit, cause)
+	} else if cause != nil {
+		return nil, cause
+	}
+	return nil, err
 }
 
 func (f *finder) known(ctx context.Context, city cluster.City) (known cluster.KnownHead, ok bool) {
@@ -261,8 +298,8 @@ func (f *finder) noSuchPlace(ctx context.Context, city cluster.City) *wireError 
 		}
 	})
 	slices.Sort(alive)
-	return &wireError{Code: codeNoSuchPlace, Alive: alive,
-		Message: fmt.Sprintf("no cluster %q is alive; alive: %s", city, strings.Join(alive, ", "))}
+	return &wireError{Code: codeNoSuchPlace, Alive: alive[:min(len(alive), maxAlive)],
+		Message: fmt.Sprintf("no cluster %q is alive; %d are", city, len(alive))}
 }
 
 // serve answers a task stream.
@@ -318,6 +355,9 @@ func (f *finder) asked(ctx context.Context, r p2p.Remote, req *askRequest) (*fin
 	initiator, err := f.dht.trust.Admission(req.Initiator)
 	if err != nil || initiator.City != lead.City {
 		return nil, refuse(codeRefused, "request refused: the initiator is not a member of the asking head's city")
+	}
+	if initiator.Class != cluster.ClassOwn && !f.guest.take(r.ID, candidateCount, time.Now()) {
+		return nil, refuse(codeBusy, "the head of %s has used up its %d tickets a second for guests: ask again in a second", lead.City, guestTickets)
 	}
 	f.core.put(ctx, cluster.Learned{Lead: req.Lead})
 	found, werr := f.own(ctx, initiator.ID, req.Tool)

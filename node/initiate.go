@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,9 +31,9 @@ type sessionStarter struct {
 // session measures towards one candidate. A nil result says that this candidate cannot be measured, and
 // the next one should be tried.
 func (m *measurer) session(ctx context.Context, t *task, c *candidate) (*probe.Result, error) {
-	admission, err := m.trust.Admission(c.Admission)
-	if err != nil || admission.ID != c.Peer.ID {
-		return nil, fmt.Errorf("its head showed no valid admission for it (%v)", err)
+	admission, ticket, err := m.checkCandidate(t.city, c)
+	if err != nil {
+		return nil, err
 	}
 	began := time.Now()
 	dial, cancel := context.WithTimeout(ctx, sessionDial)
@@ -52,7 +53,7 @@ func (m *measurer) session(ctx context.Context, t *task, c *candidate) (*probe.R
 		return nil, fmt.Errorf("no socket to measure with: %w", err)
 	}
 	defer sock.Close()
-	info, remote := sessionInfo(c, grant, stream)
+	info, remote := sessionInfo(c, ticket, grant, stream)
 	result := m.blank(t, admission, info, sock.LocalAddr(), remote)
 	t.step(Step{Stage: "session", AtMs: msSince(t.way.start), TookMs: msSince(began), Found: true,
 		Text: fmt.Sprintf("%s of %s accepts, UDP %s", short(c.Peer.ID), admission.City, remote)})
@@ -80,7 +81,10 @@ func (m *measurer) openSession(ctx context.Context, t *task, c *candidate) (*p2p
 	}
 	switch {
 	case err != nil:
-		err = fmt.Errorf("no answer: %w", errors.Join(err, ctx.Err()))
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		err = fmt.Errorf("no answer: %w", err)
 	case grant.Error != nil:
 		if !grant.Lead.Empty() {
 			m.core.put(ctx, cluster.Learned{Lead: grant.Lead})
@@ -89,12 +93,8 @@ func (m *measurer) openSession(ctx context.Context, t *task, c *candidate) (*p2p
 		if grant.Error.Code == codeStale {
 			err = fmt.Errorf("%w: %w", errStaleTicket, err)
 		}
-	case grant.Params.Validate() != nil:
-		err = fmt.Errorf("it granted nonsense: %w", grant.Params.Validate())
-	case grant.Port == 0 || len(grant.Key) != len(probe.SessionInfo{}.Key):
-		err = errors.New("it granted a session without key or port")
-	case grant.Params.Count > t.req.Params.Count || grant.Params.Interval < t.req.Params.Interval && t.req.Params.Interval < grant.Params.Timeout:
-		err = errors.New("it granted more than was asked for")
+	default:
+		err = checkGrant(t.req.Params, grant)
 	}
 	if err != nil {
 		stream.Reset()
@@ -103,13 +103,56 @@ func (m *measurer) openSession(ctx context.Context, t *task, c *candidate) (*p2p
 	return stream, grant, nil
 }
 
-func sessionInfo(c *candidate, grant *sessionGrant, stream *p2p.Stream) (probe.SessionInfo, netip.AddrPort) {
-	info := probe.SessionInfo{TicketHash: c.Ticket.Hash(), Params: grant.Params}
-	copy(info.Key[:], grant.Key)
-	var ticket cluster.Ticket
-	if cluster.Unmarshal(c.Ticket.Payload, &ticket) == nil {
-		info.ID = ticket.Session
+// checkCandidate says whether a head's candidate is what was asked for: a node of the place, admitted
+// there, with a ticket of a head of the place, for this node. The heads in between are not trusted.
+func (m *measurer) checkCandidate(city cluster.City, c *candidate) (*cluster.Admission, *cluster.Ticket, error) {
+	admission, err := m.trust.Admission(c.Admission)
+	if err != nil {
+		return nil, nil, fmt.Errorf("its head showed no valid admission for it: %w", err)
 	}
+	if admission.ID != c.Peer.ID || admission.City != city {
+		return nil, nil, fmt.Errorf("its head showed the admission of %s in %s", short(admission.ID), admission.City)
+	}
+	ticket, lead, err := m.trust.Ticket(c.Ticket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("its ticket is not valid: %w", err)
+	}
+	if ticket.Target != c.Peer.ID || ticket.Initiator != m.host.ID() || lead.City != city {
+		return nil, nil, fmt.Errorf("its ticket is of the head of %s, for %s to measure %s", lead.City, short(ticket.Initiator), short(ticket.Target))
+	}
+	return admission, ticket, nil
+}
+
+// slowest is an interval that a target may grant although a longer one was asked for, so that a session
+// fits its limits: a packet a second harms nobody.
+const slowest = time.Second
+
+// rounded is by how much a target may raise a small size, so that cookie and MAC fit: a TLV header.
+const rounded = 4
+
+// maxLowered is how many words about lowered parameters are believed: there are five parameters.
+const maxLowered = 8
+
+// checkGrant refuses a grant that would send more, or faster, than this node's user has asked for: whoever
+// answers may not make others' traffic.
+func checkGrant(asked probe.Params, grant *sessionGrant) error {
+	g := grant.Params
+	switch {
+	case g.Validate() != nil:
+		return fmt.Errorf("it granted nonsense: %w", g.Validate())
+	case grant.Port == 0 || len(grant.Key) != len(probe.SessionInfo{}.Key) || !slices.ContainsFunc(grant.Key, func(b byte) bool { return b != 0 }):
+		return errors.New("it granted a session without key or port")
+	case g.Count > asked.Count, g.Size > max(asked.Size, probe.MinSize+rounded), g.Timeout > asked.Timeout, g.KeepSamples && !asked.KeepSamples,
+		g.Interval < min(asked.Interval, slowest):
+		return fmt.Errorf("it granted more than was asked for: %d packets of %d bytes, one in %v", g.Count, g.Size, g.Interval)
+	}
+	grant.Lowered = grant.Lowered[:min(len(grant.Lowered), maxLowered)]
+	return nil
+}
+
+func sessionInfo(c *candidate, ticket *cluster.Ticket, grant *sessionGrant, stream *p2p.Stream) (probe.SessionInfo, netip.AddrPort) {
+	info := probe.SessionInfo{ID: ticket.Session, TicketHash: c.Ticket.Hash(), Params: grant.Params}
+	copy(info.Key[:], grant.Key)
 	return info, netip.AddrPortFrom(stream.Remote().Addr.Addr(), grant.Port)
 }
 
@@ -140,6 +183,7 @@ func (m *measurer) measure(ctx context.Context, t *task, c *candidate, stream *p
 	}
 	signed, statement := watch.statement(m.trust, c.Peer.ID, info, stopped)
 	measured.Fill(result, statement)
+	sayStopped(run, result)
 	record := store.ResultRecord{Result: *result, Statement: signed, Ticket: c.Ticket}
 	record.Transcript = m.signResult(&record.Result, signed, statement, info)
 	if err := m.db.AddResult(record, true); err != nil {
@@ -152,6 +196,27 @@ func (m *measurer) measure(ctx context.Context, t *task, c *candidate, stream *p
 		t.note("the target's statement is missing: loss is not split by direction")
 	}
 	return &record.Result, nil
+}
+
+// sayStopped says for people why a run ended early.
+func sayStopped(run context.Context, r *probe.Result) {
+	if r.Error == nil || run.Err() == nil || r.Latency == nil {
+		return
+	}
+	cause, e := context.Cause(run), *r.Error
+	after := fmt.Sprintf("after %d of %d packets", r.Latency.Sent, r.Params.Count)
+	switch e.Code {
+	case probe.CodeCancelled:
+		e.Message = "stopped " + after
+		if errors.Is(cause, errStopping) {
+			e.Message += ": this node is stopping"
+		}
+	case probe.CodeTimeout:
+		e.Message = "its time was up " + after
+	case probe.CodePeerGone:
+		e.Message = "the target went away " + after
+	}
+	r.Error = &e
 }
 
 // blank is a result with everything that is known before the first packet.
@@ -247,7 +312,9 @@ func (w *watcher) receipt(r *store.ResultRecord) {
 	if len(r.Statement.Sig) == 0 {
 		return
 	}
-	w.stream.WriteMsg(&sessionReceipt{Result: probe.EncodeResult(&r.Result), Transcript: r.Transcript})
+	short := r.Result
+	short.Samples = nil // thousands of them do not fit a frame; the signed figures do not cover them
+	w.stream.WriteMsg(&sessionReceipt{Result: probe.EncodeResult(&short), Transcript: r.Transcript})
 }
 
 // stop ends the reading and joins it.

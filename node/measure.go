@@ -261,19 +261,23 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 		found, werr := m.find.find(ctx, m.host.ID(), m.id.admission(), req)
 		return found, werr, nil
 	}
-	if st.High == nil || len(st.High.Addrs) == 0 {
+	if st.High == nil {
 		return nil, nil, errors.New("this node knows no head yet")
 	}
 	ask, stop := m.whileHeadIs(ctx, st.High.Head)
 	defer stop()
-	answer, err := askTask(ask, m.host, st.High.Addrs[0], &taskRequest{Version: WireVersion, Find: req})
+	answer, err := askTask(ask, m.host, headOf(st.High), &taskRequest{Version: WireVersion, Find: req})
 	if err != nil {
 		return nil, nil, fmt.Errorf("head %s: %w", short(st.High.Head), err)
 	}
 	if !answer.Lead.Empty() {
 		m.core.put(ctx, cluster.Learned{Lead: answer.Lead})
 	}
-	if answer.Error == nil && answer.Found == nil {
+	if found := answer.Found; found != nil {
+		found.Candidates = found.Candidates[:min(len(found.Candidates), candidateCount)]
+		found.Steps = found.Steps[:min(len(found.Steps), maxSteps)]
+	}
+	if answer.Error == nil && (answer.Found == nil || len(answer.Found.Candidates) == 0) {
 		return nil, nil, fmt.Errorf("head %s answered nothing", short(st.High.Head))
 	}
 	return answer.Found, answer.Error, nil

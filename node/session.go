@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -74,7 +75,7 @@ func (t *responder) serve(ctx context.Context, r p2p.Remote, s *p2p.Stream) erro
 		return err
 	}
 	t.served.Add(1)
-	return t.finish(s, open.Ticket, statement)
+	return t.finish(s, open.Ticket, info, statement)
 }
 
 func (t *responder) decline(s *p2p.Stream, werr *wireError, lead cluster.Signed) error {
@@ -159,7 +160,7 @@ func (t *responder) reflect(ctx context.Context, s *p2p.Stream, r probe.Responde
 }
 
 // finish signs what was seen, sends it, and keeps the initiator's half.
-func (t *responder) finish(s *p2p.Stream, ticket cluster.Signed, st probe.Statement) error {
+func (t *responder) finish(s *p2p.Stream, ticket cluster.Signed, info probe.SessionInfo, st probe.Statement) error {
 	s.SetDeadline(time.Now().Add(sessionStep))
 	signed := t.sign(cluster.DomainStatement, &st)
 	if err := s.WriteMsg(&sessionStatement{Statement: signed}); err != nil {
@@ -176,7 +177,26 @@ func (t *responder) finish(s *p2p.Stream, ticket cluster.Signed, st probe.Statem
 	if err := checkTranscript(s.Remote().ID, result, receipt.Transcript); err != nil {
 		return fmt.Errorf("session: receipt: %w", err)
 	}
+	if err := t.checkReceipt(info, signed, result, receipt.Transcript); err != nil {
+		return fmt.Errorf("session: receipt: %w", err)
+	}
 	return t.db.AddResult(store.ResultRecord{Result: *result, Statement: signed, Transcript: receipt.Transcript, Ticket: ticket}, false)
+}
+
+// checkReceipt says whether a receipt is of this session and of this target: the store is no place for
+// whatever an initiator likes to sign.
+func (t *responder) checkReceipt(info probe.SessionInfo, statement cluster.Signed, r *probe.Result, signed cluster.Signed) error {
+	transcript, err := probe.DecodeTranscript(signed.Payload)
+	if err != nil {
+		return err
+	}
+	if transcript.Session != info.ID || transcript.TicketHash != info.TicketHash || r.Target.Node != p2p.IDText(t.host.ID()) {
+		return fmt.Errorf("result %s is of another session", r.Key)
+	}
+	if len(transcript.TargetSig) > 0 && !bytes.Equal(transcript.TargetSig, statement.Sig) {
+		return fmt.Errorf("result %s has another statement than was sent", r.Key)
+	}
+	return nil
 }
 
 // checkTranscript says whether a result is what its initiator signed.

@@ -5,21 +5,26 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	viewPage    = 100             // members a frame: about 400 bytes each, below maxTaskFrame
-	viewTimeout = 3 * time.Second // all heads are asked side by side; one that is dead costs no more
+	viewPage    = 100                  // members a frame, about 400 bytes each
+	viewBytes   = maxTaskFrame - 4<<10 // of one page, less the envelope with its Lead: rows with many addresses and tags are larger
+	viewsAtOnce = 64                   // heads that are asked side by side
+	viewMost    = 20_000               // members or clusters that one question gathers: the largest cluster, at 400 bytes each
+	viewTimeout = 3 * time.Second      // all heads are asked side by side; one that is dead costs no more
 )
 
 // view answers what this node knows as a head.
 func (f *finder) view(ctx context.Context, req *viewRequest) (out *viewAnswer, werr *wireError) {
 	out = new(viewAnswer)
+	var members []cluster.MemberInfo
+	var heads []cluster.KnownHead
 	ok := f.core.ask(ctx, func(m *cluster.Machine, at cluster.Instant) {
 		st := m.Status()
 		if !st.Leading {
@@ -28,12 +33,10 @@ func (f *finder) view(ctx context.Context, req *viewRequest) (out *viewAnswer, w
 		}
 		out.Backup, out.Total = st.Backup, st.Members
 		if req.Clusters {
-			for _, h := range m.Heads() {
-				out.Heads = append(out.Heads, h.Raw)
-			}
+			heads = m.Heads()
 		}
 		if req.Members {
-			out.Members, out.More = membersPage(m.Members(), req.After)
+			members = m.Members()
 		}
 	})
 	if !ok {
@@ -42,17 +45,42 @@ func (f *finder) view(ctx context.Context, req *viewRequest) (out *viewAnswer, w
 	if werr != nil {
 		return nil, werr
 	}
+	left := viewBytes
+	out.Heads, out.MoreHeads = headsPage(heads, req.AfterCity, &left)
+	out.Members, out.More = membersPage(members, req.After, &left)
 	return out, nil
 }
 
-// membersPage is the page of members, by id, that begins behind one of them.
-func membersPage(all []cluster.MemberInfo, after cluster.ID) (page []viewMember, more bool) {
+// headsPage is the page of heads, by city, that begins behind one of them and fits into left bytes. A
+// city's shards stay together.
+func headsPage(all []cluster.KnownHead, after cluster.City, left *int) (page []cluster.Signed, more bool) {
+	slices.SortStableFunc(all, func(a, b cluster.KnownHead) int { return cmp.Compare(a.City, b.City) })
+	last := after
+	for _, h := range all {
+		if h.City <= after {
+			continue
+		}
+		*left -= len(h.Raw.Payload) + len(h.Raw.Sig) + entryBytes
+		if *left < 0 && len(page) > 0 && h.City != last {
+			return page, true
+		}
+		page, last = append(page, h.Raw), h.City
+	}
+	return page, false
+}
+
+// membersPage is the page of members, by id, that begins behind one of them and fits into left bytes.
+func membersPage(all []cluster.MemberInfo, after cluster.ID, left *int) (page []viewMember, more bool) {
 	slices.SortFunc(all, func(a, b cluster.MemberInfo) int { return cmp.Compare(a.Row.ID, b.Row.ID) })
 	for _, m := range all {
 		if m.Row.ID <= after || !m.Heard {
 			continue // a row that came from the head before, of a node that has not been heard since
 		}
-		if len(page) == viewPage {
+		*left -= len(m.Row.ID) + len(m.Row.Admission.Payload) + len(m.Row.Admission.Sig) + entryBytes
+		for _, a := range m.Row.Addrs {
+			*left -= len(a) + addrBytes
+		}
+		if len(page) == viewPage || *left < 0 && len(page) > 0 {
 			return page, true
 		}
 		page = append(page, viewMember{
@@ -63,6 +91,12 @@ func membersPage(all []cluster.MemberInfo, after cluster.ID) (page []viewMember,
 	}
 	return page, false
 }
+
+// What CBOR adds to the bytes in it, at most.
+const (
+	entryBytes = 40 // keys and lengths of a Lead or a member
+	addrBytes  = 3
+)
 
 // viewer asks heads what they know, for `nodes` and `clusters`.
 type viewer struct {
@@ -107,28 +141,38 @@ func (v *viewer) ask(ctx context.Context, head cluster.Peer, req *viewRequest) (
 // clusters lists the clusters that the own head knows, its own first, with their members if asked for.
 func (v *viewer) clusters(ctx context.Context, members bool) ([]clusterView, error) {
 	st := v.core.status.Load()
-	if st.High == nil || len(st.High.Addrs) == 0 {
+	if st.High == nil {
 		return nil, fmt.Errorf("%w: this node knows none yet", ErrNoHead)
-	}
-	answer, err := v.ask(ctx, st.High.Addrs[0], &viewRequest{Clusters: true})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoHead, err)
-	}
-	views := []clusterView{{raw: st.HighRaw}}
-	for _, raw := range answer.Heads {
-		views = append(views, clusterView{raw: raw})
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewTimeout)
 	defer cancel()
-	var wg sync.WaitGroup
-	for i := range views {
-		wg.Go(func() { v.fill(ctx, &views[i], members) })
+	views := []clusterView{{raw: st.HighRaw}}
+	req := &viewRequest{Clusters: true}
+	for more := true; more && len(views) < viewMost; {
+		answer, err := v.ask(ctx, headOf(st.High), req)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoHead, err)
+		}
+		before := req.AfterCity
+		for _, raw := range answer.Heads {
+			c := clusterView{raw: raw}
+			if c.lead, c.cert, err = v.trust.Lead(raw); err == nil {
+				views = append(views, c)
+				req.AfterCity = max(req.AfterCity, c.lead.City)
+			}
+		}
+		more = answer.MoreHeads && req.AfterCity > before
 	}
-	wg.Wait()
+	var g errgroup.Group
+	g.SetLimit(viewsAtOnce)
+	for i := range views {
+		g.Go(func() error { v.fill(ctx, &views[i], members); return nil })
+	}
+	g.Wait()
 	return slices.DeleteFunc(views, func(c clusterView) bool { return c.lead == nil }), nil
 }
 
-// fill asks one cluster's head, page by page.
+// fill asks one cluster's head, page by page. What it names without an admission of that city is left out.
 func (v *viewer) fill(ctx context.Context, c *clusterView, members bool) {
 	var err error
 	if c.lead, c.cert, err = v.trust.Lead(c.raw); err != nil {
@@ -137,16 +181,35 @@ func (v *viewer) fill(ctx context.Context, c *clusterView, members bool) {
 	req := &viewRequest{Members: members}
 	for {
 		var answer *viewAnswer
-		if answer, c.err = v.ask(ctx, c.lead.Addrs[0], req); c.err != nil {
+		if answer, c.err = v.ask(ctx, headOf(c.lead), req); c.err != nil {
 			return
 		}
 		c.total, c.backup = answer.Total, answer.Backup
-		c.members = append(c.members, answer.Members...)
-		if !answer.More || len(answer.Members) == 0 {
+		for _, m := range answer.Members {
+			if m.Peer.ID <= req.After {
+				c.err = fmt.Errorf("head %s names its members out of order", short(c.lead.Head))
+				return
+			}
+			req.After = m.Peer.ID
+			if a, err := v.trust.Admission(m.Admission); err == nil && a.ID == m.Peer.ID && a.City == c.lead.City {
+				c.members = append(c.members, m)
+			}
+		}
+		if !answer.More || len(answer.Members) == 0 || len(c.members) >= viewMost {
 			return
 		}
-		req.After = answer.Members[len(answer.Members)-1].Peer.ID
 	}
+}
+
+// headOf is the head that a Lead names, with its addresses where the Lead has them: a Lead that verifies
+// may still come without.
+func headOf(l *cluster.Lead) cluster.Peer {
+	for _, p := range l.Addrs {
+		if p.ID == l.Head {
+			return p
+		}
+	}
+	return cluster.Peer{ID: l.Head}
 }
 
 // Clusters lists the clusters that this node's head knows.
@@ -157,7 +220,7 @@ func (v *viewer) Clusters(ctx context.Context) ([]ClusterInfo, error) {
 	}
 	list := make([]ClusterInfo, 0, len(views))
 	for i, c := range views {
-		info := ClusterInfo{City: string(c.lead.City), Head: p2p.IDText(c.lead.Head), HeadIP: ipOf(c.lead.Addrs[0].Addrs),
+		info := ClusterInfo{City: string(c.lead.City), Head: p2p.IDText(c.lead.Head), HeadIP: ipOf(headOf(c.lead).Addrs),
 			Term: c.term(), Members: c.total, Reason: c.lead.Reason, Own: i == 0}
 		for _, id := range c.succession() {
 			info.Succession = append(info.Succession, p2p.IDText(id))

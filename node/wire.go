@@ -106,18 +106,20 @@ type askRequest struct {
 
 // viewRequest asks a head what it knows.
 type viewRequest struct {
-	Clusters bool       `cbor:"1,keyasint,omitempty"` // its table of heads
-	Members  bool       `cbor:"2,keyasint,omitempty"` // its members
-	After    cluster.ID `cbor:"3,keyasint,omitempty"` // members behind this one: the next page
+	Clusters  bool         `cbor:"1,keyasint,omitempty"` // its table of heads
+	Members   bool         `cbor:"2,keyasint,omitempty"` // its members
+	After     cluster.ID   `cbor:"3,keyasint,omitempty"` // members behind this one: the next page
+	AfterCity cluster.City `cbor:"4,keyasint,omitempty"` // heads behind this one's: the next page
 }
 
 // viewAnswer is what a head knows.
 type viewAnswer struct {
-	Heads   []cluster.Signed `cbor:"1,keyasint,omitempty"`
-	Members []viewMember     `cbor:"2,keyasint,omitempty"`
-	More    bool             `cbor:"3,keyasint,omitempty"`
-	Total   int              `cbor:"4,keyasint,omitempty"` // live members, the head included
-	Backup  cluster.ID       `cbor:"5,keyasint,omitempty"`
+	Heads     []cluster.Signed `cbor:"1,keyasint,omitempty"`
+	Members   []viewMember     `cbor:"2,keyasint,omitempty"`
+	More      bool             `cbor:"3,keyasint,omitempty"` // members: ask for the next page
+	Total     int              `cbor:"4,keyasint,omitempty"` // live members, the head included
+	Backup    cluster.ID       `cbor:"5,keyasint,omitempty"`
+	MoreHeads bool             `cbor:"6,keyasint,omitempty"`
 }
 
 // viewMember is one live member.
