@@ -379,7 +379,7 @@ func TestR11List(t *testing.T) {
 		t.Errorf("after %v the silent is not at the tail", n.now.Sub(begin))
 	}
 	late := n.join("late", "changsha")
-	begin, epoch = n.now, head.m.high.term.Epoch
+	epoch = head.m.high.term.Epoch
 	took := n.until(2*time.Minute, func() bool { return head.m.high.term.Epoch != epoch })
 	if n := n.count["refused propose "+CodeTooSoon]; n > 0 {
 		t.Errorf("%d proposals came too soon", n)
