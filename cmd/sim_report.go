@@ -25,7 +25,7 @@ type scaleDoc struct {
 	Tenures   []scaleTenure `json:"tenures"`
 	Limits    []scaleLimit  `json:"limits"`
 	First     string        `json:"first_limit"`
-	Costs     []scale.Cost   `json:"costs"`
+	Costs     []scale.Cost  `json:"costs"`
 }
 
 type scaleLookup struct {

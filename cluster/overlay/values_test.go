@@ -48,14 +48,14 @@ func deviation(histogram []int) float64 {
 // detector.
 func TestPublishedHops(t *testing.T) {
 	for _, p := range published {
-		runs, lookups := 8, 1000
+		runs, lookups := 6, 800
 		switch {
 		case p.nodes > 10000 && raced:
 			continue
 		case p.nodes > 10000:
 			runs, lookups = 1, 1000
 		case p.nodes > 1000:
-			runs, lookups = 3, 500
+			runs, lookups = 3, 400
 		}
 		e := DefaultExperiment(p.geometry, p.nodes)
 		e.Join, e.Lookups = p.join, lookups
@@ -82,7 +82,7 @@ func TestPublishedHops(t *testing.T) {
 func TestPublishedTables(t *testing.T) {
 	nodes := 50000
 	if raced {
-		nodes = 10000
+		nodes = 12500 // a quarter: the mix of sizes depends on the fraction of log2 N
 	}
 	one := func(join JoinRule, g Geometry, turnover float64) Summary {
 		e := DefaultExperiment(g, nodes)
@@ -155,14 +155,14 @@ func TestPublishedResilience(t *testing.T) {
 	found := map[Geometry]float64{}
 	for _, g := range []Geometry{DBCAN, Kademlia} {
 		e := DefaultExperiment(g, 10000)
-		e.Lookups, e.Dead = 1500, 0.05
+		e.Lookups, e.Dead, e.Bare = 800, 0.05, true
 		s, err := e.Run(0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		found[g] = Summarize([]*Sample{s}).DeadFound.Mean
 	}
-	if math.Abs(found[DBCAN]-0.58) > 0.05 || found[Kademlia] != 1 {
+	if math.Abs(found[DBCAN]-0.58) > 0.07 || found[Kademlia] != 1 {
 		t.Errorf("found: %v, want 0.58 and 1", found)
 	}
 }

@@ -3,4 +3,4 @@
 package dhtsim
 
 // headCount is smaller under the race detector, where a handshake takes ten times as long.
-const headCount = 40 // default of -heads
+const headCount = 22 // default of -heads

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 )
 
 // Limit is one bound and how much of it is used.
@@ -23,14 +24,36 @@ func (l Limit) Share() float64 { return l.Used / l.Most }
 
 // limits of this plan, the nearest first.
 func (c Config) limits(k Costs, r *Report) []Limit {
-	head, registry, m := r.Roles[1], r.Roles[2], r.Cluster
-	var list []Limit
-	// All of these grow in proportion to the endpoints, at least where they come near their bound.
-	add := func(where, what string, used, most float64, unit, change string) {
-		list = append(list, Limit{Where: where, What: what, Used: used, Most: most, Unit: unit, Change: change, At: float64(c.Endpoints) * most / math.Max(used, 1e-300)})
+	list := c.used(k, r)
+	for i := range list {
+		list[i].At = c.metAt(i, k, r)
 	}
-	fixed := func(where, what string, used, most float64, unit, change string) {
-		list = append(list, Limit{Where: where, What: what, Used: used, Most: most, Unit: unit, Change: change, Soft: true, At: math.Inf(1)})
+	slices.SortStableFunc(list, func(a, b Limit) int { return cmp.Compare(b.Share(), a.Share()) })
+	return list
+}
+
+// metAt is the number of endpoints at which limit i is reached while cities and all else stay as they are.
+func (c Config) metAt(i int, k Costs, r *Report) float64 {
+	at := func(endpoints int) Limit {
+		grown := c
+		grown.Endpoints = endpoints
+		other := *r
+		other.Cluster = grown.largest()
+		other.Roles = grown.roles(k, &other)
+		return grown.used(k, &other)[i]
+	}
+	const most = 1 << 44 // endpoints
+	if at(most).Share() < 1 {
+		return math.Inf(1)
+	}
+	return float64(sort.Search(most, func(n int) bool { return at(max(n, 1)).Share() >= 1 }))
+}
+
+// used is what is used of each limit, in a fixed order.
+func (c Config) used(k Costs, r *Report) (list []Limit) {
+	head, registry, m := r.Roles[1], r.Roles[2], r.Cluster
+	add := func(where, what string, used, most float64, unit, change string) {
+		list = append(list, Limit{Where: where, What: what, Used: used, Most: most, Unit: unit, Change: change})
 	}
 	shards := "several heads for the largest cities (shards)"
 	add("head", "members of one head", m, maxMembers, "members", shards)
@@ -45,10 +68,13 @@ func (c Config) limits(k Costs, r *Report) []Limit {
 	add("registry", "memory", registry.Memory, c.RegistryMemory, "B", "a machine with more")
 	add("registry", "downlink", 8*registry.In, c.RegistryRate, "bit/s", more)
 	add("registry", "uplink", 8*registry.Out, c.RegistryRate, "bit/s", more)
-	fixed("heads", "cities in a head's own table", float64(c.clusters()), maxKnownHeads, "cities", "nothing: the DHT answers for the rest")
-	fixed("heads", "cities in one comparison of tables", float64(c.clusters()), compareDigest, "cities", "nothing: the rest comes in turn")
-	fixed("heads", "mean time of a look-up in the DHT", r.Two.Latency, findTimeout, "s", "check tables more often, choose heads that last")
-	slices.SortStableFunc(list, func(a, b Limit) int { return cmp.Compare(b.Share(), a.Share()) })
+	soft := len(list)
+	add("heads", "cities in a head's own table", float64(c.clusters()), maxKnownHeads, "cities", "nothing: the DHT answers for the rest")
+	add("heads", "cities in one comparison of tables", float64(c.clusters()), compareDigest, "cities", "nothing: the rest comes in turn")
+	add("heads", "mean time of a look-up in the DHT", r.Two.Latency, findTimeout, "s", "check tables more often, choose heads that last")
+	for i := soft; i < len(list); i++ {
+		list[i].Soft = true
+	}
 	return list
 }
 
