@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/probe"
+	"github.com/peerprobe/peerprobe/store"
 )
 
 // What tests need to be a hostile peer: an admitted node whose protocols are replaced.
@@ -64,14 +66,49 @@ func (n *Node) Take(ctx context.Context, r p2p.Remote, msg *p2p.ResultsMsg) erro
 	return n.peer.Load().roles.deliver.take(ctx, r, msg)
 }
 
-func (n *Node) SpoolKeys(ctx context.Context) []probe.Key {
-	records, err := n.peer.Load().files.db.Spool(100, 1<<20)
-	if err != nil {
-		return nil
+// Spool puts results of this node into its spool, signed, and wakes the delivery.
+func (n *Node) Spool(seqs ...uint64) error {
+	p := n.peer.Load()
+	for _, seq := range seqs {
+		r := p.testResult(seq)
+		figures := r.FiguresDigest()
+		signed := p.id.sign(cluster.DomainResult, &probe.Transcript{Version: probe.StatementVersion, Key: r.Key, Figures: figures})
+		if err := p.files.db.AddResult(store.ResultRecord{Result: r, Transcript: signed}, true); err != nil {
+			return err
+		}
 	}
-	keys := make([]probe.Key, len(records))
-	for i, r := range records {
-		keys[i] = r.Result.Key
+	p.roles.deliver.wake()
+	return nil
+}
+
+func (p *peer) testResult(seq uint64) probe.Result {
+	me, now := p2p.IDText(p.host.ID()), time.Now().UTC()
+	return probe.Result{Schema: probe.ResultSchema, Tool: probe.ToolLatency, Key: probe.Key{Node: me, Boot: 1, Seq: seq}, Started: now, Ended: now,
+		Status: probe.StatusFinished, Initiator: probe.End{Node: me, City: "changsha"}, Target: probe.End{Node: me, City: "wuhan"}, Latency: &probe.Latency{}}
+}
+
+// Result is a finished result of this node.
+func (n *Node) Result(seq uint64) probe.Result { return n.peer.Load().testResult(seq) }
+
+// Remote is this node as a peer of another one sees it.
+func (n *Node) Remote() p2p.Remote {
+	p := n.peer.Load()
+	a, _ := p.id.trust.Admission(p.id.admission())
+	return p2p.Remote{ID: p.host.ID(), Admission: a, AdmissionRaw: p.id.admission()}
+}
+
+// ShipAll sends shipments as the uplink of a head does, to one registry.
+func (n *Node) ShipAll(ctx context.Context, registry cluster.Peer, batches ...[]probe.Result) []error {
+	d := n.peer.Load().roles.deliver
+	own := &delivery{core: d.core, host: d.host, registry: []cluster.Peer{registry}, sign: d.sign, log: d.log}
+	var all []shipment
+	for _, b := range batches {
+		all = append(all, shipment{results: b, done: make(chan error, 1)})
 	}
-	return keys
+	own.shipAll(ctx, all)
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, <-s.done)
+	}
+	return errs
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -142,6 +143,30 @@ func (c *core) ask(ctx context.Context, f func(*cluster.Machine, cluster.Instant
 	case <-c.done:
 	}
 	return false
+}
+
+var errHeadChanged = errors.New("the head has changed")
+
+// whileHeadIs is a context that ends when somebody else leads: a question to a head that died silently is
+// then asked again at once. stop joins what it started.
+func (c *core) whileHeadIs(ctx context.Context, head cluster.ID) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			changed := c.turn.wait()
+			if st := c.status.Load(); st.High == nil || st.High.Head != head {
+				cancel(errHeadChanged)
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return ctx, func() { cancel(nil); wg.Wait() }
 }
 
 // broadcast wakes all who wait at the moment.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -38,7 +37,6 @@ var (
 	ErrBadRequest  = errors.New("bad request")
 
 	errStopping    = errors.New("the node is stopping")
-	errHeadChanged = errors.New("the head has changed")
 	errStaleTicket = errors.New("the ticket's issuer does not lead any more")
 )
 
@@ -264,7 +262,7 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 	if st.High == nil {
 		return nil, nil, errors.New("this node knows no head yet")
 	}
-	ask, stop := m.whileHeadIs(ctx, st.High.Head)
+	ask, stop := m.core.whileHeadIs(ctx, st.High.Head)
 	defer stop()
 	answer, err := askTask(ask, m.host, headOf(st.High), &taskRequest{Version: WireVersion, Find: req})
 	if err != nil {
@@ -281,28 +279,6 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 		return nil, nil, fmt.Errorf("head %s answered nothing", short(st.High.Head))
 	}
 	return answer.Found, answer.Error, nil
-}
-
-// whileHeadIs is a context that ends when somebody else leads: a question to a head that died silently is
-// then asked again at once. stop joins what it started.
-func (m *measurer) whileHeadIs(ctx context.Context, head cluster.ID) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			changed := m.core.turn.wait()
-			if st := m.core.status.Load(); st.High == nil || st.High.Head != head {
-				cancel(errHeadChanged)
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return ctx, func() { cancel(nil); wg.Wait() }
 }
 
 // steps puts the head's account of the look-up into the task's own time.

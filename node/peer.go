@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
+	"github.com/peerprobe/peerprobe/probe"
 	"github.com/peerprobe/peerprobe/store"
 	"golang.org/x/sync/semaphore"
 )
@@ -370,7 +371,7 @@ func (p *peer) buildRoles() {
 	r.respond = &responder{core: p.core, host: p.host, db: db, limits: p.cfg.Limits, bind: p.cfg.Bind,
 		sign: p.id.sign, trust: p.id.trust, log: log}
 	r.deliver = &delivery{core: p.core, host: p.host, db: db, registry: p.reg.peers, sign: p.id.sign, log: log,
-		uplink: make(chan shipment), kick: make(chan struct{}, 1)}
+		uplink: make(chan shipment), kick: make(chan struct{}, 1), aside: map[probe.Key]time.Time{}}
 	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }
 	r.measure = &measurer{core: p.core, host: p.host, db: db, find: r.find, id: p.id,
 		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting), life: newLife(),

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -65,7 +64,7 @@ func (r *registryLink) try(ctx context.Context, req *cluster.Request) (*cluster.
 	}
 	if err != nil {
 		r.close()
-		return nil, fmt.Errorf("registry did not answer %s: %w", req.Kind, err)
+		return nil, fmt.Errorf("no answer to %s: %w", req.Kind, err)
 	}
 	return answer, nil
 }
@@ -81,9 +80,9 @@ func (r *registryLink) open(ctx context.Context) error {
 			r.stream = stream
 			return nil
 		}
-		errs = append(errs, fmt.Errorf("registry %s: %w", p2p.IDText(peer.ID), err))
+		errs = append(errs, err) // it names the registry's id
 	}
-	return errors.Join(errs...)
+	return joined(errs)
 }
 
 func (r *registryLink) close() {
@@ -111,8 +110,8 @@ func (r *registryLink) state() RegistryStatus {
 	return r.status
 }
 
-// call queues a call of the machine. It never blocks: when the queue is full the call is answered with an
-// error, and the machine asks again in its own time.
+// call queues a call of the machine. It never blocks: when the queue is full the call is dropped, which the
+// machine takes for a failure after ten seconds.
 func (r *registryLink) call(c cluster.Call) {
 	select {
 	case r.calls <- c:
@@ -152,6 +151,7 @@ func (r *registryLink) answer(ctx context.Context, kind cluster.RegistryCall, re
 	} else if kind == cluster.CallRegister {
 		if err := r.admit(answer); err != nil {
 			r.log.Error("registry's answer not taken", "err", err)
+			r.note(err)
 			return
 		}
 	}
