@@ -187,7 +187,7 @@ func figure4Notes(c svgChart, sizes []int, index map[string]int) (notes []string
 	if can3 := values(overlay.CAN3); can3 != nil {
 		said := "does not cross dbcan at these sizes"
 		if n := crossing(sizes, dbcan, can3); n > 0 {
-			said = fmt.Sprintf("crosses dbcan at %.1fK nodes", n/1024)
+			said = fmt.Sprintf("crosses dbcan at about %.0f nodes", n)
 		}
 		notes = append(notes, "can3 "+said+" (paper: shorter up to 4K, longer above).")
 	}
@@ -199,13 +199,13 @@ func figure4Notes(c svgChart, sizes []int, index map[string]int) (notes []string
 	return notes
 }
 
-// crossing is the size at which b grows beyond a, between sizes on a logarithmic scale; 0: nowhere.
+// crossing is the size at which b grows beyond a, on a straight line between sizes; 0: nowhere.
 func crossing(sizes []int, a, b []float64) float64 {
 	for i := 1; i < len(sizes); i++ {
 		before, after := b[i-1]-a[i-1], b[i]-a[i]
 		if before < 0 && after >= 0 {
-			x, y := math.Log(float64(sizes[i-1])), math.Log(float64(sizes[i]))
-			return math.Exp(x + (y-x)*before/(before-after))
+			x, y := float64(sizes[i-1]), float64(sizes[i])
+			return x + (y-x)*before/(before-after)
 		}
 	}
 	return 0

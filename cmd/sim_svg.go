@@ -52,7 +52,7 @@ func (c *svgChart) noteLines() (lines []string) {
 		for word := range strings.FieldsSeq(n) {
 			if len(line)+1+len(word) > noteColumns && line != "" {
 				lines = append(lines, line)
-				line = "   "
+				line = ""
 			}
 			line = strings.TrimPrefix(line+" "+word, " ")
 		}
