@@ -35,19 +35,22 @@ func (c *client) list(a *cluster.Answer) []cluster.ID {
 	return cert.Successions[0]
 }
 
-// The only head of a city is gone for good: who asks long enough is named before
-// it, and it is written down.
+// Head and backup of a city are gone for good: who asks long enough is named
+// before them, and it is written down.
 func TestRebirth(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Rebirth = soon()
 	r := start(t, cfg)
-	gone := r.join("127.61.187.2")
-	cert, _ := gone.becomeHead()
-	if err := gone.host.Close(); err != nil {
+	gone, backup := r.join("127.61.187.2"), r.join("127.61.187.5")
+	_, first := gone.becomeHead()
+	backup.register(cluster.Request{})
+	cert := gone.call(cluster.Request{Kind: cluster.CallPropose, Lead: first, Living: []cluster.ID{gone.id(), backup.id()}, Admission: gone.adm}).Cert
+	gone.call(cluster.Request{Kind: cluster.CallTakeover, Lead: gone.lead(cert, 0, 1), Cert: cert, Admission: gone.adm})
+	if err := errors.Join(gone.host.Close(), backup.host.Close()); err != nil {
 		t.Fatal(err)
 	}
 	heir := r.join("127.61.187.3")
-	if a := heir.register(cluster.Request{}); !slices.Equal(heir.list(a), []cluster.ID{gone.id()}) {
+	if a := heir.register(cluster.Request{}); !slices.Equal(heir.list(a), []cluster.ID{gone.id(), backup.id()}) {
 		t.Fatalf("list %v", heir.list(a))
 	}
 	early := orphan(cert)
@@ -56,7 +59,7 @@ func TestRebirth(t *testing.T) {
 		t.Error("named although it was not cut off for long enough")
 	}
 	a := heir.register(orphan(cert))
-	if want := []cluster.ID{heir.id(), gone.id()}; !slices.Equal(heir.list(a), want) {
+	if want := []cluster.ID{heir.id(), gone.id(), backup.id()}; !slices.Equal(heir.list(a), want) {
 		t.Fatalf("list %v, want %v", heir.list(a), want)
 	}
 	audit := r.auditOf(t, auditReborn)
@@ -95,7 +98,7 @@ func TestRebirthDialsAnew(t *testing.T) {
 	})
 	asker := r.join("127.61.187.3")
 	asker.register(cluster.Request{})
-	before := r.srv.roster.lastHeard(head.id())
+	before := r.srv.sight(nil).Heard(head.id())
 	if a := asker.call(orphan(cert)); a.Cert.Hash() != cert.Hash() {
 		t.Error("a head that answers was replaced")
 	}
@@ -104,11 +107,18 @@ func TestRebirthDialsAnew(t *testing.T) {
 	case <-time.After(testWait):
 		t.Error("the old connection was used")
 	}
-	if now := r.srv.roster.lastHeard(head.id()); now <= before {
+	if now := r.srv.sight(nil).Heard(head.id()); now <= before {
 		t.Error("who answers has not been heard of")
 	}
 	if audit := r.auditOf(t, auditReborn); len(audit) != 0 {
 		t.Errorf("audit %+v", audit)
+	}
+	// Later it is gone.
+	if err := head.host.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a := asker.call(orphan(cert)); !slices.Equal(asker.list(a), []cluster.ID{asker.id(), head.id()}) {
+		t.Errorf("list %v", asker.list(a))
 	}
 }
 
