@@ -19,6 +19,7 @@ type scaleDoc struct {
 	Sessions  string        `json:"sessions"`
 	SessionS  float64       `json:"session_s"`
 	Rule      string        `json:"rule"`
+	Heads     scaleLookup   `json:"heads_layer"`
 	Two       scaleLookup   `json:"two_layers"`
 	Flat      scaleLookup   `json:"flat"`
 	Roles     []scaleRole   `json:"roles"`
@@ -80,7 +81,7 @@ func scaleDocument(c scale.Config, costs scale.Costs, r *scale.Report) scaleDoc 
 		return scaleLookup{l.Nodes, l.Stale, l.Hops, l.Messages, l.Timeouts, l.Found, 1000 * l.Latency}
 	}
 	doc := scaleDoc{Endpoints: c.Endpoints, Cities: c.Cities, Cluster: r.Cluster, Geometry: string(c.Geometry.Geometry),
-		Sessions: string(c.Sessions), SessionS: c.Session.Seconds(), Rule: string(c.Rule), Two: look(r.Two), Flat: look(r.Flat), Costs: costs.List()}
+		Sessions: string(c.Sessions), SessionS: c.Session.Seconds(), Rule: string(c.Rule), Heads: look(r.Heads), Two: look(r.Two), Flat: look(r.Flat), Costs: costs.List()}
 	for _, x := range r.Roles {
 		role := scaleRole{Name: x.Name, Messages: x.Messages, In: x.In, Out: x.Out, Memory: x.Memory, Processor: x.Processor}
 		for _, p := range x.Parts {
@@ -114,7 +115,7 @@ func writeScale(w io.Writer, c scale.Config, r *scale.Report) error {
 	}
 	err := writeTable(w, []column{{name: "look-up (" + string(c.Geometry.Geometry) + ")"}, {name: "nodes", right: true}, {name: "stale", right: true}, {name: "hops", right: true},
 		{name: "messages", right: true}, {name: "time-outs", right: true}, {name: "found", right: true}, {name: "latency", right: true}},
-		[][]string{look("two layers, with the own hop", r.Two), look("flat", r.Flat)})
+		[][]string{look("from head to head", r.Heads), look(fmt.Sprintf("two layers, %.0f%% elsewhere", 100*c.Elsewhere), r.Two), look("flat", r.Flat)})
 	if err != nil {
 		return err
 	}

@@ -212,7 +212,7 @@ func writeScaleCSV(e *env, doc scaleDoc) error {
 	for _, l := range []struct {
 		name string
 		l    scaleLookup
-	}{{"two-layers", doc.Two}, {"flat", doc.Flat}} {
+	}{{"heads", doc.Heads}, {"two-layers", doc.Two}, {"flat", doc.Flat}} {
 		errs = append(errs, row("lookup", l.name, "nodes", float64(l.l.Nodes)), row("lookup", l.name, "stale", l.l.Stale), row("lookup", l.name, "hops", l.l.Hops),
 			row("lookup", l.name, "messages", l.l.Messages), row("lookup", l.name, "timeouts", l.l.Timeouts), row("lookup", l.name, "found", l.l.Found), row("lookup", l.name, "latency_ms", l.l.LatencyMs))
 	}

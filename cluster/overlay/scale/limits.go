@@ -26,7 +26,10 @@ func (l Limit) Share() float64 { return l.Used / l.Most }
 func (c Config) limits(k Costs, r *Report) []Limit {
 	list := c.used(k, r)
 	for i := range list {
-		list[i].At = c.metAt(i, k, r)
+		list[i].At = math.Inf(1)
+		if !list[i].Soft {
+			list[i].At = c.metAt(i, k, r)
+		}
 	}
 	slices.SortStableFunc(list, func(a, b Limit) int { return cmp.Compare(b.Share(), a.Share()) })
 	return list
@@ -71,7 +74,7 @@ func (c Config) used(k Costs, r *Report) (list []Limit) {
 	soft := len(list)
 	add("heads", "cities in a head's own table", float64(c.clusters()), maxKnownHeads, "cities", "nothing: the DHT answers for the rest")
 	add("heads", "cities in one comparison of tables", float64(c.clusters()), compareDigest, "cities", "nothing: the rest comes in turn")
-	add("heads", "mean time of a look-up in the DHT", r.Two.Latency, findTimeout, "s", "check tables more often, choose heads that last")
+	add("heads", "mean time of a look-up in the DHT", r.Heads.Latency, findTimeout, "s", "check tables more often, choose heads that last")
 	for i := soft; i < len(list); i++ {
 		list[i].Soft = true
 	}

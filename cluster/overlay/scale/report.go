@@ -9,7 +9,8 @@ import (
 // Report is the answer.
 type Report struct {
 	Cluster float64  // members of the largest cluster
-	Two     Lookup   // through the own head
+	Heads   Lookup   // in the layer of heads, from one head to another
+	Two     Lookup   // from an endpoint: to its own head, and on through the heads where the target is elsewhere
 	Flat    Lookup   // every endpoint in one overlay
 	Put     float64  // messages of a put in the layer of heads; 0 where it is not Kademlia
 	Tenure  Tenure   // of heads, under the rule assumed
@@ -22,7 +23,7 @@ type Report struct {
 type Lookup struct {
 	Nodes    int     // in the overlay that was simulated
 	Stale    float64 // share of dead entries in tables
-	Hops     float64 // with the endpoint's own to its head
+	Hops     float64
 	Messages float64
 	Timeouts float64
 	Found    float64 // share of the lookups that succeed at once
@@ -63,12 +64,10 @@ func Run(c Config, costs Costs, step func() error) (*Report, error) {
 			}
 		}
 	}
-	if r.Two, err = c.lookup(c.clusters(), r.Tenure.Stale, step); err != nil {
+	if r.Heads, err = c.lookup(c.clusters(), r.Tenure.Stale, step); err != nil {
 		return nil, err
 	}
-	r.Two.Hops++ // the endpoint's own
-	r.Two.Messages++
-	r.Two.Latency += c.RTTCity.Seconds()
+	r.Two = c.throughHeads(r.Heads)
 	if r.Flat, err = c.lookup(min(c.Endpoints, flatMost), c.Sessions.Stale(c.Session, c.Refresh, rng), step); err != nil {
 		return nil, err
 	}
@@ -80,6 +79,16 @@ func Run(c Config, costs Costs, step func() error) (*Report, error) {
 	r.Roles = c.roles(costs, r)
 	r.Limits = c.limits(costs, r)
 	return r, nil
+}
+
+// throughHeads adds the endpoint's hop to its own head, which knows its own city by itself.
+func (c Config) throughHeads(h Lookup) Lookup {
+	h.Hops = 1 + c.Elsewhere*h.Hops
+	h.Messages = 1 + c.Elsewhere*h.Messages
+	h.Timeouts *= c.Elsewhere
+	h.Found = 1 - c.Elsewhere*(1-h.Found)
+	h.Latency = c.RTTCity.Seconds() + c.Elsewhere*h.Latency
+	return h
 }
 
 // lookup simulates one overlay in which the share stale is dead.
