@@ -379,15 +379,14 @@ func (p *peer) buildRoles() {
 		sessionStarter: sessionStarter{trust: p.id.trust, bind: p.cfg.Bind, sign: p.id.sign}}
 }
 
-// registerAgain is a request to register while this node has no head, or has never been answered.
+// registerAgain is a request to register while this node has no head, or has never been answered. It says
+// for how long there has been no head: where nobody is left to lead, the registry names another node.
 func (p *peer) registerAgain() *cluster.Request {
 	st := p.core.status.Load()
 	if st.Role != cluster.RoleOrphan && p.registered.Load() {
 		return nil
 	}
-	hard := cluster.HardState{High: st.HighRaw}
-	if st.High != nil {
-		hard.Cert = st.High.Certificate
-	}
-	return p.registerRequest(hard)
+	req := p.registerRequest(cluster.HardState{High: st.HighRaw, Cert: st.CertRaw})
+	req.CutOffMs = uint64(st.CutOff.Milliseconds())
+	return req
 }

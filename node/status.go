@@ -35,6 +35,11 @@ func (p *peer) status() Status {
 	}
 	if st.High != nil {
 		out.Head = p2p.IDText(st.High.Head)
+		for _, q := range st.High.Addrs {
+			if q.ID == st.High.Head && len(q.Addrs) > 0 {
+				out.HeadAddr = p2p.AddrText(q.Addrs[0])
+			}
+		}
 	}
 	if st.Backup != "" {
 		out.Backup = p2p.IDText(st.Backup)

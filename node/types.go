@@ -58,10 +58,11 @@ type Status struct {
 	Node       string            `json:"node"` // peer id
 	Network    string            `json:"network"`
 	City       string            `json:"city"`
-	Place      string            `json:"place,omitempty"` // how the registry found the city
-	Role       string            `json:"role"`            // head, backup, candidate, endpoint, orphan
-	Term       string            `json:"term"`            // epoch/k
-	Head       string            `json:"head"`            // peer id of the head it follows
+	Place      string            `json:"place,omitempty"`    // how the registry found the city
+	Role       string            `json:"role"`               // head, backup, candidate, endpoint, orphan
+	Term       string            `json:"term"`               // epoch/k
+	Head       string            `json:"head"`               // peer id of the head it follows
+	HeadAddr   string            `json:"headAddr,omitempty"` // the first at which its claim says that it listens
 	Backup     string            `json:"backup,omitempty"`
 	Members    int               `json:"members"`              // of the cluster, as far as this node knows
 	Heads      int               `json:"heads"`                // other cities' heads in the table
