@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -22,9 +23,11 @@ import (
 //	DELETE /v1/measurements/{id}  stop it: what was measured still comes as "done"
 
 const (
-	maxAPIRequest = 64 << 10        // bytes of a request's body
-	apiHeaderWait = 5 * time.Second // a local client that sends no header for so long is stuck
-	apiShutdown   = 2 * time.Second // running requests may finish when the node leaves
+	maxAPIRequest = 64 << 10         // bytes of a request's body
+	apiHeaderWait = 5 * time.Second  // a local client that sends no header for so long is stuck
+	apiLines      = 1024             // lines of progress that wait for a slow client: a second at the highest rate
+	apiStall      = 10 * time.Second // a client that takes nothing for so long is not written to any more
+	apiShutdown   = 2 * time.Second  // running requests may finish when the node leaves
 )
 
 // apiError is an error on the local API. Codes name this package's sentinels.
@@ -55,6 +58,8 @@ var apiCodes = []struct {
 	{"busy", ErrBusy, http.StatusTooManyRequests},
 	{"bad-request", ErrBadRequest, http.StatusBadRequest},
 	{"not-running", ErrNotRunning, http.StatusServiceUnavailable},
+	{"stopped", context.Canceled, http.StatusServiceUnavailable},
+	{"timeout", context.DeadlineExceeded, http.StatusGatewayTimeout},
 }
 
 func toAPIError(err error) (*apiError, int) {
@@ -164,41 +169,100 @@ func answer[T any](f func(*http.Request) (T, error)) http.HandlerFunc {
 	}
 }
 
-// measure runs one measurement and sends what happens as it happens.
+// measure runs one measurement and sends what happens as it happens. When the client goes away, the
+// measurement ends; when it only does not read, the measurement goes on.
 func (c *controlServer) measure(w http.ResponseWriter, r *http.Request) {
+	fail := func(status int, e *apiError) {
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(apiLine{Error: e})
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
 	var req Request
-	body := http.MaxBytesReader(w, r.Body, maxAPIRequest)
-	enc := json.NewEncoder(w)
-	flush := http.NewResponseController(w)
-	if err := json.NewDecoder(body).Decode(&req); err != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		enc.Encode(apiLine{Error: &apiError{Code: "bad-request", Message: "request is not JSON as expected: " + err.Error()}})
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAPIRequest)) // all of it: only then is a client missed that goes away
+	if err == nil {
+		err = json.Unmarshal(body, &req)
+	}
+	if err != nil {
+		fail(http.StatusBadRequest, &apiError{Code: "bad-request", Message: "request is not JSON as expected: " + err.Error()})
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	id := r.PathValue("id")
-	c.mu.Lock()
-	c.run[id] = cancel
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.run, id)
-		c.mu.Unlock()
-	}()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	req.OnProgress = func(p Progress) {
-		enc.Encode(apiLine{Progress: &p})
-		flush.Flush()
+	if !c.begin(id, cancel) {
+		fail(http.StatusConflict, &apiError{Code: "bad-request", Message: "measurement " + id + " is running: give each an id of its own"})
+		return
 	}
+	defer c.end(id)
+	out := newLineWriter(w)
+	req.OnProgress = out.progress
 	m, err := c.api.Measure(ctx, req)
+	last := apiLine{Done: m}
 	if err != nil {
 		e, _ := toAPIError(err)
 		e.Partial = m
-		enc.Encode(apiLine{Error: e})
-		return
+		last = apiLine{Error: e}
 	}
-	enc.Encode(apiLine{Done: m})
+	out.finish(last)
+}
+
+// begin books a measurement under its id; false: there is one.
+func (c *controlServer) begin(id string, cancel context.CancelFunc) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run[id] != nil {
+		return false
+	}
+	c.run[id] = cancel
+	return true
+}
+
+func (c *controlServer) end(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.run, id)
+}
+
+// lineWriter sends lines to a client from a goroutine of its own, so that a slow one does not hold up what
+// is being measured. Progress that does not fit its queue is left out; the last line has everything.
+type lineWriter struct {
+	lines chan apiLine
+	ended chan struct{}
+}
+
+func newLineWriter(w http.ResponseWriter) *lineWriter {
+	l := &lineWriter{lines: make(chan apiLine, apiLines), ended: make(chan struct{})}
+	go l.run(w)
+	return l
+}
+
+func (l *lineWriter) progress(p Progress) {
+	select {
+	case l.lines <- apiLine{Progress: &p}:
+	default:
+	}
+}
+
+func (l *lineWriter) run(w http.ResponseWriter) {
+	defer close(l.ended)
+	enc, control := json.NewEncoder(w), http.NewResponseController(w)
+	var broken error
+	for line := range l.lines {
+		if broken != nil {
+			continue
+		}
+		control.SetWriteDeadline(time.Now().Add(apiStall))
+		if broken = enc.Encode(line); broken == nil {
+			broken = control.Flush()
+		}
+	}
+}
+
+// finish sends the last line and joins the goroutine.
+func (l *lineWriter) finish(last apiLine) {
+	l.lines <- last
+	close(l.lines)
+	<-l.ended
 }
 
 func (c *controlServer) cancel(w http.ResponseWriter, r *http.Request) {

@@ -18,6 +18,7 @@ import (
 const (
 	clientDial   = 2 * time.Second             // to a socket on this machine
 	clientFinish = finishTimeout + time.Second // after a stop: the node fetches the target's statement first
+	clientAgain  = 20 * time.Millisecond       // a stop that overtook its request
 	maxAPILine   = 16 << 20                    // a measurement with a hundred thousand samples
 )
 
@@ -88,6 +89,9 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if wrapped := new(url.Error); errors.As(err, &wrapped) {
+			err = wrapped.Err // "http://node" means nothing to anybody
+		}
 		return nil, fmt.Errorf("the node behind %s: %w", c.path, err)
 	}
 	return resp, nil
@@ -96,30 +100,67 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 // Measure lets the node measure. When ctx ends, the node is told to stop, and what was measured until then
 // is returned.
 func (c *Client) Measure(ctx context.Context, req Request) (*Measurement, error) {
+	if ctx.Err() != nil {
+		return nil, stoppedError(ctx, "before it began")
+	}
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	id := newTaskID()
 	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	asked := make(chan struct{})
-	defer context.AfterFunc(ctx, func() {
-		defer close(asked)
-		bound, stop := context.WithTimeout(call, clientFinish)
-		defer stop()
-		if resp, err := c.do(bound, http.MethodDelete, "/v1/measurements/"+id, nil); err == nil {
-			resp.Body.Close()
-		}
+	ended := make(chan struct{})
+	unstop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		bound, done := context.WithTimeout(call, clientFinish)
+		defer done()
+		c.stop(bound, id)
 		<-bound.Done()
 		cancel()
-	})()
-	resp, err := c.do(call, http.MethodPost, "/v1/measurements/"+id, bytes.NewReader(body))
+	})
+	defer func() {
+		if !unstop() {
+			cancel()
+			<-ended
+		}
+	}()
+	m, err := c.measure(call, id, body, req.OnProgress)
+	if err != nil && m == nil && call.Err() != nil {
+		return nil, fmt.Errorf("%w; the node did not say within %v what it had", stoppedError(ctx, "before its end"), clientFinish)
+	}
+	return m, err
+}
+
+func (c *Client) measure(ctx context.Context, id string, body []byte, on func(Progress)) (*Measurement, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/measurements/"+id, bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.Join(err, ctx.Err())
+		return nil, err
 	}
 	defer resp.Body.Close()
-	return readMeasurement(resp.Body, req.OnProgress)
+	return readMeasurement(resp.Body, on)
+}
+
+// stop tells the node to end a measurement, again while the node does not know it yet: the request may
+// still be on its way.
+func (c *Client) stop(ctx context.Context, id string) {
+	tick := time.NewTicker(clientAgain)
+	defer tick.Stop()
+	for {
+		resp, err := c.do(ctx, http.MethodDelete, "/v1/measurements/"+id, nil)
+		if err != nil {
+			return
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // readMeasurement reads the lines of a running measurement.

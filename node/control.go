@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -48,6 +49,9 @@ func runtimeDir() string {
 // FindSockets lists the local API sockets of this user's running nodes. Links whose node is gone are
 // passed over, and removed.
 func FindSockets() []string {
+	if info, err := os.Lstat(runtimeDir()); err != nil || !info.IsDir() || !ownedByUs(info) {
+		return nil // somebody else's folder would name somebody else's node
+	}
 	links, _ := filepath.Glob(filepath.Join(runtimeDir(), "*.sock"))
 	var found []string
 	for _, link := range links {
@@ -56,9 +60,11 @@ func FindSockets() []string {
 			target = t
 		}
 		conn, err := net.DialTimeout("unix", target, probeSocket)
-		if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 			os.Remove(link)
-			continue
+		}
+		if err != nil {
+			continue // gone, or too busy to answer
 		}
 		conn.Close()
 		found = append(found, target)

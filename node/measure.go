@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -108,10 +109,13 @@ func (m *measurer) Measure(ctx context.Context, req Request) (*Measurement, erro
 		return nil, stoppedError(ctx, "while it waited for its turn")
 	}
 	defer m.turn.Release(1)
-	m.record(t, "running")
+	begun := m.recordBeside(t)
 	err = m.run(ctx, t)
+	begun()
 	t.m.Updated = time.Now()
-	m.record(t, t.m.Status)
+	if err := m.record(t, t.m.Status); err != nil {
+		t.note("the task could not be recorded: %v", err)
+	}
 	return &t.m, err
 }
 
@@ -296,16 +300,30 @@ func (m *measurer) steps(t *task, began time.Time, found *findAnswer) {
 	}
 }
 
+// row is the task as the store keeps it.
+func (t *task) row(status string) store.Task {
+	return store.Task{ID: t.m.ID, Request: cluster.Marshal(findRequest{Task: t.m.ID, City: t.city, Tool: t.req.Tool}),
+		Status: status, Created: t.m.Created, Updated: time.Now()}
+}
+
 // record keeps the task's state; losing it costs only history.
-func (m *measurer) record(t *task, status string) {
+func (m *measurer) record(t *task, status string) error {
 	keys := make([]probe.Key, len(t.m.Results))
 	for i := range t.m.Results {
 		keys[i] = t.m.Results[i].Key
 	}
-	if err := m.db.PutTask(store.Task{ID: t.m.ID, Request: cluster.Marshal(findRequest{Task: t.m.ID, City: t.city, Tool: t.req.Tool}),
-		Status: status, Created: t.m.Created, Updated: time.Now(), Keys: keys}); err != nil {
-		t.note("the task could not be recorded: %v", err)
-	}
+	row := t.row(status)
+	row.Keys = keys
+	return m.db.PutTask(row)
+}
+
+// recordBeside records that the task runs, while it runs already: no packet waits for the disk. The
+// function that it returns joins it.
+func (m *measurer) recordBeside(t *task) (wait func()) {
+	begun := t.row("running")
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = m.db.PutTask(begun) }) // the record of its end comes in any case
+	return wg.Wait
 }
 
 func newTaskID() string {
