@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/peerprobe/peerprobe/node"
 	"github.com/spf13/cobra"
@@ -46,12 +47,12 @@ func verboseFlag(c *cobra.Command, v *int) {
 	c.Flags().CountVarP(v, "verbose", "v", "say on stderr what happens; twice: everything")
 }
 
-// logger writes to stderr: warnings, with -v what happens, with -vv everything.
+// logger writes to stderr: warnings as notes, with -v what happens and when, with -vv everything.
 func (e *env) logger(verbose int) *slog.Logger {
-	level := slog.LevelWarn
+	level := slog.LevelInfo
 	switch {
-	case verbose == 1:
-		level = slog.LevelInfo
+	case verbose == 0:
+		return slog.New(newNotes(e.err, slog.LevelWarn))
 	case verbose > 1:
 		level = slog.LevelDebug
 	}
@@ -64,16 +65,32 @@ type service interface {
 	Ready() <-chan struct{}
 }
 
-// stay runs s until ctx ends, and calls ready once when it is ready.
-func (e *env) stay(ctx context.Context, s service, ready func() error) error {
+const (
+	// waitSaid is how long a join may be silent: admission and a head's answer take a second, a take-over
+	// that is under way three.
+	waitSaid = 5 * time.Second
+	// waitSaidAgain: often enough to see that it lives, seldom enough for a log.
+	waitSaidAgain = 30 * time.Second
+)
+
+// stay runs s until ctx ends, and calls ready once when it is ready. Before that it calls waiting, if that
+// is not nil, when there is something to say about the delay.
+func (e *env) stay(ctx context.Context, s service, ready func() error, waiting func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	readyCh := s.Ready()
+	delay := time.NewTimer(waitSaid)
+	defer delay.Stop()
 	var failed error
 	for {
 		select {
+		case <-delay.C:
+			if readyCh != nil && waiting != nil {
+				waiting()
+				delay.Reset(waitSaidAgain)
+			}
 		case <-readyCh:
 			readyCh = nil
 			if failed = ready(); failed != nil {
@@ -115,7 +132,31 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 		fmt.Fprintf(e.err, "network %s, registry %s, data %s\n", st.Network, st.Registry.Address, st.Data)
 		_, err = fmt.Fprintln(e.out, joinedLine(st))
 		return err
+	}, func() {
+		st, err := n.Status(ctx)
+		fmt.Fprintf(e.err, "note: %s\n", oneLine(waitingLine(st, err, cfg.RS)))
 	})
+}
+
+// waitingLine says what a join waits for. err says that the node has not been admitted yet.
+func waitingLine(st node.Status, err error, rs string) string {
+	if err != nil {
+		return fmt.Sprintf("still waiting: registry %s has not admitted this node yet", rs)
+	}
+	line := fmt.Sprintf("still waiting: the head of %s", st.City)
+	switch {
+	case st.Head == "":
+		line += ", which was appointed and has never said that it leads,"
+	case st.HeadAddr == "":
+		line += ", " + st.Head + ","
+	default:
+		line += fmt.Sprintf(", %s at %s,", st.Head, st.HeadAddr)
+	}
+	line += " does not answer; the registry appoints a new one after about a minute if nobody of its list answers"
+	if !st.Registry.Up {
+		line += fmt.Sprintf("; registry %s does not answer either: %s", st.Registry.Address, st.Registry.Error)
+	}
+	return line
 }
 
 // joinedLine is the one line that says that a node has joined, as what, and whom it follows.

@@ -77,5 +77,5 @@ func (e *env) registry(c *cobra.Command, o rsOptions) error {
 		}
 		_, err := fmt.Fprintln(e.out, info.JoinCommand)
 		return err
-	})
+	}, nil)
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/peerprobe/peerprobe/node"
 	"go.uber.org/goleak"
@@ -55,7 +58,7 @@ func TestStay(t *testing.T) {
 					cancel() // Ctrl-C, when it has come up
 				}
 				return tc.print
-			})
+			}, nil)
 			if !errors.Is(err, tc.want) || tc.want == nil && err != nil {
 				t.Errorf("returned %v, want %v", err, tc.want)
 			}
@@ -66,6 +69,46 @@ func TestStay(t *testing.T) {
 				t.Errorf("the ready line was printed %d times", lines)
 			}
 		})
+	}
+}
+
+// What delays a join is said after five seconds, then every thirty, and not any more when it is ready.
+func TestStaySaysWhatItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ready := make(chan struct{})
+		began := time.Now()
+		var said []time.Duration
+		e := &env{err: &bytes.Buffer{}}
+		time.AfterFunc(80*time.Second, func() { close(ready) })
+		time.AfterFunc(300*time.Second, cancel)
+		err := e.stay(ctx, &fakeService{ready, func(ctx context.Context) error { <-ctx.Done(); return nil }},
+			func() error { return nil }, func() { said = append(said, time.Since(began)) })
+		if want := []time.Duration{waitSaid, waitSaid + waitSaidAgain, waitSaid + 2*waitSaidAgain}; err != nil || !slices.Equal(said, want) {
+			t.Errorf("said after %v, want %v; %v", said, want, err)
+		}
+	})
+}
+
+func TestWaitingLine(t *testing.T) {
+	up := node.RegistryStatus{Address: "rs:7400", Up: true}
+	const then = " does not answer; the registry appoints a new one after about a minute if nobody of its list answers"
+	for _, tc := range []struct {
+		st   node.Status
+		err  error
+		want string
+	}{
+		{node.Status{}, node.ErrNotRunning, "still waiting: registry rs:7400 has not admitted this node yet"},
+		{node.Status{City: "wuhan", Head: idB, HeadAddr: "/ip4/192.0.2.7/tcp/9", Registry: up}, nil,
+			"still waiting: the head of wuhan, " + idB + " at /ip4/192.0.2.7/tcp/9," + then},
+		{node.Status{City: "wuhan", Head: idB, Registry: up}, nil, "still waiting: the head of wuhan, " + idB + "," + then},
+		{node.Status{City: "wuhan", Registry: up}, nil, "still waiting: the head of wuhan, which was appointed and has never said that it leads," + then},
+		{node.Status{City: "wuhan", Head: idB, Registry: node.RegistryStatus{Address: "rs:7400", Error: "connection refused"}}, nil,
+			"still waiting: the head of wuhan, " + idB + "," + then + "; registry rs:7400 does not answer either: connection refused"},
+	} {
+		if got := waitingLine(tc.st, tc.err, "rs:7400"); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
 	}
 }
 
