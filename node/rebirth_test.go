@@ -7,17 +7,21 @@ import (
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node"
-	"github.com/peerprobe/peerprobe/node/registry"
 )
 
 // The only node of a city is gone for good, and another one joins there: it does not say that it has joined
 // until it leads, and the old one follows it should it come back after all. The registry's waits are short;
 // the node's own pace of asking is the real one.
 func TestRebornCity(t *testing.T) {
-	m := &mesh{dir: t.TempDir(), cfg: registry.DefaultConfig()}
+	m := testMesh(t)
+	if err := m.stopRegistry(); err != nil {
+		t.Fatal(err)
+	}
 	m.cfg.Timers = cluster.LANTimers()
 	m.cfg.Rebirth = cluster.RebirthTimes{CutOff: time.Second, Up: time.Second, Silent: time.Second}
-	runMesh(t, m)
+	if err := m.startRegistry(); err != nil {
+		t.Fatal(err)
+	}
 	old := m.join(t, "wuhan", "w1")
 	first := status(t, old)
 	old.Kill()
