@@ -53,7 +53,7 @@ func loadKey(dir string) (ed25519.PrivateKey, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("node key %s is damaged: %w: "+restoreKey, path, err)
+		return nil, fmt.Errorf("node key %s is damaged (no PKCS #8 key in it): "+restoreKey, path)
 	}
 	private, ok := key.(ed25519.PrivateKey)
 	if !ok {

@@ -62,10 +62,7 @@ func (m *mesh) close() {
 
 func (m *mesh) startRegistry() error {
 	if m.cfg.Data == "" {
-		m.cfg = registry.DefaultConfig()
-		m.cfg.Data = filepath.Join(m.dir, "rs")
-		m.cfg.Listen, m.cfg.Web = "127.0.0.1:0", ""
-		m.cfg.P2P = []string{"/ip4/127.0.0.1/tcp/0"}
+		m.prepare()
 	}
 	reg, err := registry.New(m.cfg)
 	if err != nil {
@@ -86,6 +83,14 @@ func (m *mesh) startRegistry() error {
 	m.cfg.Listen = info.JoinAddr // the same addresses after a restart
 	m.cfg.P2P = p2pListen(info.Multiaddrs)
 	return nil
+}
+
+// prepare is the registry's configuration, for those who change it before the start.
+func (m *mesh) prepare() {
+	m.cfg = registry.DefaultConfig()
+	m.cfg.Data = filepath.Join(m.dir, "rs")
+	m.cfg.Listen, m.cfg.Web = "127.0.0.1:0", ""
+	m.cfg.P2P = []string{"/ip4/127.0.0.1/tcp/0"}
 }
 
 // p2pListen is the listening addresses without the id.

@@ -154,6 +154,9 @@ func (p *peer) contact(ctx context.Context) (p2p.JoinDoc, error) {
 	if err != nil {
 		saved, known := p.savedJoin(pinned)
 		if !known {
+			if errors.Is(err, p2p.ErrIdentity) {
+				err = fmt.Errorf("%w; copy the address again from what `peerprobe rs` prints, or pass its host:port", err)
+			}
 			return doc, err // it names the registry
 		}
 		p.cfg.Log.Warn("registry away: going on as the member that this node was", "registry", p.cfg.RS, "err", err)
