@@ -214,6 +214,7 @@ func TestMovedWhileRunning(t *testing.T) {
 // A replaced key makes another node, with the tables of the old one there, and the registry away or not.
 func TestReplacedKey(t *testing.T) {
 	m := testMesh(t)
+	m.join(t, "changsha", "c0") // a city whose only node is gone for good has to wait for the registry's patience
 	n := m.join(t, "changsha", "c1")
 	before := status(t, n)
 	m.gone(n)

@@ -132,7 +132,7 @@ func testMesh(t *testing.T) *mesh {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, n := range m.nodes {
+		for _, n := range slices.Backward(m.nodes) { // members before their head, which then has nobody to hand over to
 			if err := n.Close(); err != nil {
 				t.Errorf("node: %v", err)
 			}
