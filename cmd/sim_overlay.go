@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -208,12 +209,13 @@ func parseCount(s string, most int) (int, error) {
 
 // simOverlay runs the plan, prints, draws, and chooses the exit code.
 func (e *env) simOverlay(ctx context.Context, f format, plan []overlay.Experiment, o simOverlayOptions) error {
-	var svg *os.File
+	var svg *os.File // beside its place, so that a drawing is there whole or not at all
 	if o.svg != "" { // before hours of work, not after
 		var err error
-		if svg, err = os.Create(o.svg); err != nil {
+		if svg, err = os.CreateTemp(filepath.Dir(o.svg), filepath.Base(o.svg)+".*"); err != nil {
 			return fmt.Errorf("--svg: %w", err)
 		}
+		defer os.Remove(svg.Name())
 		defer svg.Close()
 	}
 	r := newSimRun(e, o.runs, o.jobs)
@@ -222,24 +224,17 @@ func (e *env) simOverlay(ctx context.Context, f format, plan []overlay.Experimen
 		return err
 	}
 	doc := overlayDocument(plan, results, o)
+	if len(doc.Rows) == 0 {
+		return nothing(errors.New("interrupted before the first network was measured"))
+	}
 	for i := range doc.Rows {
 		doc.Partial = doc.Partial || doc.Rows[i].Partial
 	}
 	if svg != nil {
-		figures, err := r.figures(ctx, doc, o)
-		if err != nil {
-			return err
-		}
-		if _, err := svg.WriteString(figures); err == nil {
-			err = svg.Close()
-		}
-		if err != nil {
+		if err := r.draw(ctx, svg, doc, o); err != nil {
 			return fmt.Errorf("--svg: %w", err)
 		}
 		fmt.Fprintf(e.err, "figures drawn into %s\n", o.svg)
-	}
-	if len(doc.Rows) == 0 {
-		return nothing(errors.New("interrupted before the first network was measured"))
 	}
 	if doc.Partial {
 		fmt.Fprintf(e.err, "interrupted: %d of %d networks were measured; rows that miss some are marked partial\n", r.finished(), len(plan)*o.runs)
@@ -248,4 +243,20 @@ func (e *env) simOverlay(ctx context.Context, f format, plan []overlay.Experimen
 		return writeJSON(e.out, doc)
 	}
 	return overlayListing(o).writeRows(e.out, f, doc.Rows)
+}
+
+// drawingMode is that of any file of the user's.
+const drawingMode = 0o644
+
+// draw writes the figures and puts the file in its place.
+func (r *simRun) draw(ctx context.Context, svg *os.File, doc overlayDoc, o simOverlayOptions) error {
+	figures, err := r.figures(ctx, doc, o)
+	if err != nil {
+		return err
+	}
+	_, err = svg.WriteString(figures)
+	if err := errors.Join(err, svg.Chmod(drawingMode), svg.Close()); err != nil {
+		return err
+	}
+	return os.Rename(svg.Name(), o.svg)
 }

@@ -269,6 +269,15 @@ func TestSimSVGFile(t *testing.T) {
 	if err != nil || !bytes.Contains(svg, []byte("50000 nodes")) || !bytes.HasSuffix(svg, []byte("</svg>\n")) {
 		t.Errorf("%v, %d bytes", err, len(svg))
 	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code, _, _ := sim(t, stopped, "overlay", "--svg", file); code != exitNothing {
+		t.Errorf("interrupted: exit %d", code)
+	}
+	left, err := filepath.Glob(file + "*")
+	if now, _ := os.ReadFile(file); err != nil || len(left) != 1 || !bytes.Equal(now, svg) {
+		t.Errorf("an interrupted run changed the drawing or left something: %v", left)
+	}
 }
 
 func TestNiceStep(t *testing.T) {

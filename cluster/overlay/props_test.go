@@ -306,10 +306,11 @@ func TestSeedDecides(t *testing.T) {
 			}
 			return out
 		}
-		if trace(1) != trace(1) {
+		first, again := trace(1), trace(1)
+		if first != again {
 			t.Errorf("%v: one seed, two networks", c)
 		}
-		if trace(1) == trace(2) {
+		if first == trace(2) {
 			t.Errorf("%v: two seeds, one network", c)
 		}
 	}

@@ -131,6 +131,23 @@ func TestChordFingers(t *testing.T) {
 	})
 }
 
+// A finger that lies on the key itself does not precede it: the way leads over the node before the key.
+func TestChordPrecedesStrictly(t *testing.T) {
+	c := newChord(8, generator(1))
+	by := map[uint64]Node{}
+	for _, id := range []uint64{0, 1, 3} {
+		n, err := c.JoinAs(id << 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		by[id] = n
+	}
+	var trip Trip
+	if err := c.Route(by[0], NewKey(3<<60, 0), &trip); err != nil || !slices.Equal(trip.Path, []Node{by[0], by[1], by[3]}) {
+		t.Errorf("from 0 to 3: %v %v", trip.Path, err)
+	}
+}
+
 // Buckets hold who belongs there, at most k, and all where there is room; an answer is the k nearest of the table.
 func TestKademliaTables(t *testing.T) {
 	rng := generator(8)

@@ -6,7 +6,7 @@ package overlay
 type tree struct {
 	kid  [][2]int32 // noVertex where there is none
 	up   []int32
-	size []int32 // leaves at and below
+	size []int32 // leaves at and below; kept for ids only
 	node []Node  // of a leaf; None for inner vertices
 	free []int32
 }

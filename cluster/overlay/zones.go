@@ -54,7 +54,6 @@ func (z *zones) split(near func(Node, []Node) []Node) (fresh, old Node, err erro
 	if z.Len() == 0 {
 		n := z.add()
 		z.settle(n, root, Key{})
-		z.tree.count(root, 1)
 		return n, None, nil
 	}
 	owner, err := z.Owner(RandomKey(z.rng, KeyBits))
@@ -79,8 +78,6 @@ func (z *zones) halve(owner Node) (Node, error) {
 	t.node[v] = None
 	z.settle(owner, t.hang(v, 0), id.Append(0))
 	z.settle(n, t.hang(v, 1), id.Append(1))
-	t.size[z.leaf[owner]], t.size[z.leaf[n]] = 1, 1
-	t.count(v, 1)
 	return n, nil
 }
 
@@ -116,8 +113,6 @@ func (z *zones) merge(n Node) (keep, freed Node, err error) {
 	t.drop(z.leaf[keep])
 	t.drop(z.leaf[freed])
 	z.settle(keep, v, id.Prefix(id.Len()-1))
-	t.size[v] = 1
-	t.count(t.up[v], -1)
 	if freed != n {
 		z.settle(freed, z.leaf[n], z.id[n])
 	}

@@ -194,6 +194,11 @@ func TestEdges(t *testing.T) {
 	if r.Two.Hops != 1 || r.Flat.Hops != 0 {
 		t.Errorf("one endpoint: %+v %+v", r.Two, r.Flat)
 	}
+	for _, p := range r.Roles[1].Parts {
+		if p.What == "heartbeats" || p.What == "beacons" {
+			t.Errorf("a head alone: %+v", p)
+		}
+	}
 	for _, g := range overlay.Geometries() {
 		c := small()
 		c.Geometry = overlay.DefaultConfig(g)
