@@ -4,7 +4,7 @@
 // who is asked next. Nothing at run time uses it; cmd's sim does.
 //
 // It promises: the same generator and the same calls give the same network and the same routes; no clock, no
-// goroutine, no I/O; memory in proportion to the number of nodes, some 150 bytes each and less.
+// goroutine, no I/O; memory in proportion to the number of nodes, at most some 200 bytes each.
 //
 // # Sources
 //
