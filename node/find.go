@@ -117,6 +117,25 @@ func (f *finder) find(ctx context.Context, initiator cluster.ID, admission clust
 	return &findAnswer{Candidates: found, Steps: w.steps}, nil
 }
 
+// alone looks a place up for a transient node whose city has no head: among the heads that the registry
+// named when it registered.
+func (f *finder) alone(ctx context.Context, admission cluster.Signed, req *findRequest) (*findAnswer, *wireError) {
+	w := &way{start: time.Now()}
+	known, ok := f.known(ctx, req.City)
+	if !ok {
+		return nil, f.noSuchPlace(ctx, req.City)
+	}
+	w.add(w.start, "table", true, "head of %s as the registry named it: %s", req.City, short(known.Lead.Head))
+	found, werr := f.follow(ctx, w, known.Raw, admission, req, map[cluster.ID]bool{}, "registry")
+	if werr != nil {
+		return nil, werr
+	}
+	if len(found) == 0 {
+		return nil, refuse(codeUnreachable, "the head of %s that the registry named has no address", req.City)
+	}
+	return &findAnswer{Candidates: found, Steps: w.steps}, nil
+}
+
 // own picks candidates among this head's members and writes their tickets.
 func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (found []candidate, werr *wireError) {
 	ok := f.core.ask(ctx, func(m *cluster.Machine, at cluster.Instant) {
@@ -233,10 +252,11 @@ func (f *finder) peersOf(raw cluster.Signed) []cluster.Peer {
 
 // askHead asks one remote head for candidates.
 func (f *finder) askHead(ctx context.Context, peer cluster.Peer, admission cluster.Signed, req *findRequest) ([]candidate, cluster.Signed, *wireError) {
-	st := f.core.status.Load()
-	answer, err := askTask(ctx, f.host, peer, &taskRequest{Version: WireVersion, Ask: &askRequest{
-		Task: req.Task, Lead: st.HighRaw, Initiator: admission, City: req.City, Tool: req.Tool,
-	}})
+	ask := &askRequest{Task: req.Task, Initiator: admission, City: req.City, Tool: req.Tool}
+	if st := f.core.status.Load(); st.Leading {
+		ask.Lead = st.HighRaw
+	}
+	answer, err := askTask(ctx, f.host, peer, &taskRequest{Version: WireVersion, Ask: ask})
 	if err != nil {
 		return nil, cluster.Signed{}, refuse(codeUnreachable, "not reached: %v", err)
 	}
@@ -289,7 +309,10 @@ func (f *finder) known(ctx context.Context, city cluster.City) (known cluster.Kn
 
 // noSuchPlace names the cities that are alive, as far as this head knows.
 func (f *finder) noSuchPlace(ctx context.Context, city cluster.City) *wireError {
-	alive := []string{string(f.core.status.Load().City)}
+	var alive []string
+	if st := f.core.status.Load(); st.Role != cluster.RoleOrphan {
+		alive = append(alive, string(st.City))
+	}
 	f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) {
 		for _, h := range m.Heads() {
 			if !slices.Contains(alive, string(h.City)) {
@@ -348,23 +371,44 @@ func (f *finder) asked(ctx context.Context, r p2p.Remote, req *askRequest) (*fin
 	if judged != nil {
 		return nil, refuse(codeRefused, "request refused: %v", judged)
 	}
-	lead, _, err := f.dht.trust.Lead(req.Lead)
-	if err != nil || lead.Head != r.ID {
-		return nil, refuse(codeRefused, "request refused: the Lead shown is not the asking head's")
-	}
-	initiator, err := f.dht.trust.Admission(req.Initiator)
-	if err != nil || initiator.City != lead.City {
-		return nil, refuse(codeRefused, "request refused: the initiator is not a member of the asking head's city")
+	initiator, werr := f.requester(r.ID, req)
+	if werr != nil {
+		return nil, werr
 	}
 	if initiator.Class != cluster.ClassOwn && !f.guest.take(r.ID, candidateCount, time.Now()) {
-		return nil, refuse(codeBusy, "the head of %s has used up its %d tickets a second for guests: ask again in a second", lead.City, guestTickets)
+		return nil, refuse(codeBusy, "%s has used up its %d tickets a second for guests: ask again in a second", short(r.ID), guestTickets)
 	}
-	f.core.put(ctx, cluster.Learned{Lead: req.Lead})
+	if !req.Lead.Empty() {
+		f.core.put(ctx, cluster.Learned{Lead: req.Lead})
+	}
 	found, werr := f.own(ctx, initiator.ID, req.Tool)
 	if werr != nil {
 		return nil, werr
 	}
 	return &findAnswer{Candidates: found}, nil
+}
+
+// requester is who wants to measure, if the one that asks may ask for him: the head of his city, or he
+// himself where he is transient and shows no head (JudgeRequester lets only a transient node do that).
+func (f *finder) requester(asking cluster.ID, req *askRequest) (*cluster.Admission, *wireError) {
+	initiator, err := f.dht.trust.Admission(req.Initiator)
+	if err != nil {
+		return nil, refuse(codeRefused, "request refused: the initiator's admission: %v", err)
+	}
+	if req.Lead.Empty() {
+		if initiator.ID != asking {
+			return nil, refuse(codeRefused, "request refused: a node without a head asks for itself only")
+		}
+		return initiator, nil
+	}
+	lead, _, err := f.dht.trust.Lead(req.Lead)
+	if err != nil || lead.Head != asking {
+		return nil, refuse(codeRefused, "request refused: the Lead shown is not the asking head's")
+	}
+	if initiator.City != lead.City {
+		return nil, refuse(codeRefused, "request refused: the initiator is not a member of the asking head's city")
+	}
+	return initiator, nil
 }
 
 // plural is "1 candidate", "2 candidates".

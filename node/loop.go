@@ -113,7 +113,7 @@ func (c *core) arm(timer *time.Timer) {
 func (c *core) publish() {
 	st := c.machine.Status()
 	old := c.status.Swap(&st)
-	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members {
+	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members || old.Heads != st.Heads {
 		c.turn.wake()
 	}
 }

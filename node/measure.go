@@ -263,6 +263,10 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 		found, werr := m.find.find(ctx, m.host.ID(), m.id.admission(), req)
 		return found, werr, nil
 	}
+	if m.id.transient && st.Role == cluster.RoleOrphan {
+		found, werr := m.find.alone(ctx, m.id.admission(), req)
+		return found, werr, nil
+	}
 	if st.High == nil {
 		return nil, nil, errors.New("this node knows no head yet")
 	}
@@ -289,9 +293,13 @@ func (m *measurer) askOwnHead(ctx context.Context, req *findRequest) (*findAnswe
 func (m *measurer) steps(t *task, began time.Time, found *findAnswer) {
 	offset := msSince(t.way.start) - msSince(began)
 	head := m.core.status.Load()
-	if head.Leading {
+	switch {
+	case head.Leading:
 		t.step(Step{Stage: "head", AtMs: offset, Text: "this node leads its cluster and looks itself", Found: true})
-	} else {
+	case head.High == nil || m.id.transient && head.Role == cluster.RoleOrphan:
+		t.step(Step{Stage: "head", AtMs: offset, Text: fmt.Sprintf("no head of %s answers: this node looks itself", head.City)})
+		t.note("%s has no head: the result stays on this host, since only heads deliver to the registry", head.City)
+	default:
 		t.step(Step{Stage: "head", AtMs: offset, TookMs: msSince(began), Found: true,
 			Text: fmt.Sprintf("asked own head %s (term %s)", short(head.High.Head), head.Term)})
 	}

@@ -352,3 +352,32 @@ func TestClient(t *testing.T) {
 		t.Errorf("stopped: %+v, %v", got, err)
 	}
 }
+
+// A host that joins for one measurement from a city without any node asks the other city's head itself.
+func TestTransientWithoutHead(t *testing.T) {
+	m := testMesh(t)
+	w := m.join(t, "wuhan", "w1")
+	cfg := m.config("changsha", "once")
+	cfg.Transient, cfg.NoControl = true, true
+	n, err := node.Join(testContext(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.nodes = append(m.nodes, n)
+	if s := status(t, n); s.Role == "head" || s.City != "changsha" {
+		t.Errorf("joined as %s of %s", s.Role, s.City)
+	}
+	got, err := n.Measure(testContext(t), quick("wuhan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := got.Results[0]; r.Status != probe.StatusFinished || r.Target.Node != status(t, w).Node || r.Initiator.City != "changsha" {
+		t.Errorf("%+v", r)
+	}
+	if !strings.Contains(strings.Join(got.Notes, "\n"), "changsha has no head") {
+		t.Errorf("notes %q do not say what becomes of the result", got.Notes)
+	}
+	if _, err := n.Measure(testContext(t), quick("atlantis")); !errors.Is(err, node.ErrNoSuchPlace) || !strings.Contains(err.Error(), "alive: wuhan") {
+		t.Errorf("error %v", err)
+	}
+}

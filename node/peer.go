@@ -30,6 +30,8 @@ type identity struct {
 	network ed25519.PublicKey
 	trust   *cluster.Trust
 	own     *atomic.Pointer[cluster.Signed] // own admission
+
+	transient bool
 }
 
 func (i identity) admission() cluster.Signed {
@@ -97,7 +99,7 @@ func (n *Node) open() (p *peer, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.id = identity{key: key, own: new(atomic.Pointer[cluster.Signed])}
+	p.id = identity{key: key, own: new(atomic.Pointer[cluster.Signed]), transient: p.cfg.Transient}
 	if p.files.hard, err = store.OpenHard(filepath.Join(n.cfg.Data, hardFile)); err != nil {
 		return p, err
 	}

@@ -130,16 +130,27 @@ func (p *peer) member(ctx context.Context, r p2p.Remote, s *p2p.Stream) error {
 	}
 }
 
-// announceReady calls ready once this node leads or follows somebody.
+// transientPatience is how long a node that joins for one measurement looks for the head of its city,
+// where the registry knows of one; then it asks the heads of other cities itself.
+const transientPatience = 3 * time.Second
+
+// announceReady calls ready once this node leads or follows somebody, or, for a transient node of a city
+// without a head, once it knows a head of another city.
 func (p *peer) announceReady(ctx context.Context, ready func()) {
+	patience := time.NewTimer(transientPatience)
+	defer patience.Stop()
+	alone := p.id.transient && p.answer != nil && len(p.answer.Leads) == 0
 	for {
 		changed := p.core.turn.wait()
-		if st := p.core.status.Load(); st.Role != cluster.RoleOrphan && st.High != nil {
+		st := p.core.status.Load()
+		if st.Role != cluster.RoleOrphan && st.High != nil || alone && st.Heads > 0 {
 			ready()
 			return
 		}
 		select {
 		case <-changed:
+		case <-patience.C:
+			alone = p.id.transient
 		case <-ctx.Done():
 			return
 		}

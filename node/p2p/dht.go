@@ -447,7 +447,6 @@ func (d *DHT) Close() error {
 	d.mu.Unlock()
 	d.cancel()
 	d.h.p2p.RemoveStreamHandler(d.proto)
-	err := d.kad.Close()
-	d.wg.Wait()
-	return err
+	d.wg.Wait() // first: a refresh that begins while kad-dht closes races with its own waiting
+	return d.kad.Close()
 }
