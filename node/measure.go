@@ -298,7 +298,7 @@ func (m *measurer) steps(t *task, began time.Time, found *findAnswer) {
 		t.step(Step{Stage: "head", AtMs: offset, Text: "this node leads its cluster and looks itself", Found: true})
 	case head.High == nil || m.id.transient && head.Role == cluster.RoleOrphan:
 		t.step(Step{Stage: "head", AtMs: offset, Text: fmt.Sprintf("no head of %s answers: this node looks itself", head.City)})
-		t.note("%s has no head: the result stays on this host, since only heads deliver to the registry", head.City)
+		t.note("%s has no head: the registry does not get this result, since only heads deliver", head.City)
 	default:
 		t.step(Step{Stage: "head", AtMs: offset, TookMs: msSince(began), Found: true,
 			Text: fmt.Sprintf("asked own head %s (term %s)", short(head.High.Head), head.Term)})
