@@ -170,7 +170,7 @@ func TestConfig(t *testing.T) {
 	}{
 		{func(c *node.Config) { c.RS = " " }, "--rs"},
 		{func(c *node.Config) { c.Members = -1 }, "members"},
-		{func(c *node.Config) { c.City = strings.Repeat("x", 200) }, "city is 200 bytes"},
+		{func(c *node.Config) { c.City = strings.Repeat("x", 200) }, "--city: not the name of a city"},
 		{func(c *node.Config) { c.Tags = make([]string, 17) }, "17 tags"},
 		{func(c *node.Config) { c.Tags = []string{strings.Repeat("x", 49)} }, "49 bytes"},
 		{func(c *node.Config) { c.Token = "no token" }, "<network>.<secret>"},

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/probe"
 )
 
@@ -93,8 +94,10 @@ func (c Config) Validate() error {
 	if c.Members < 0 {
 		errs = append(errs, fmt.Errorf("members is %d: it must be positive", c.Members))
 	}
-	if len(c.City) > maxCityLen {
-		errs = append(errs, fmt.Errorf("city is %d bytes long: at most %d", len(c.City), maxCityLen))
+	if c.City != "" {
+		if _, err := locate.City(c.City); err != nil {
+			errs = append(errs, fmt.Errorf("--city: %w", err))
+		}
 	}
 	if c.Token != "" {
 		if _, _, err := splitToken(c.Token); err != nil {
@@ -118,7 +121,6 @@ func (c Config) Validate() error {
 }
 
 const (
-	maxCityLen = 128 // bytes; the longest city name in GeoNames has 94
-	maxTagLen  = 48  // bytes of one tag: a word
-	maxTags    = 16  // they travel in every admission, which stays below 1 kB
+	maxTagLen = 48 // bytes of one tag: a word
+	maxTags   = 16 // they travel in every admission, which stays below 1 kB
 )

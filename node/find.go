@@ -193,9 +193,9 @@ func (f *finder) elsewhere(ctx context.Context, w *way, admission cluster.Signed
 	if err != nil {
 		w.add(began, "dht", false, "no head of %s in the DHT: %v", req.City, err)
 		if last == nil {
-			last = f.noSuchPlace(ctx, req.City)
+			return nil, f.noSuchPlace(ctx, req.City)
 		}
-		return nil, last
+		return nil, deserted(req.City, last)
 	}
 	w.add(began, "dht", true, "head of %s from the DHT (%s)", req.City, plural(answers, "answer"))
 	f.core.put(ctx, cluster.Learned{Lead: raw})
@@ -203,9 +203,18 @@ func (f *finder) elsewhere(ctx context.Context, w *way, admission cluster.Signed
 		return found, nil
 	}
 	if last == nil {
-		last = refuse(codeUnreachable, "every known head of %s has been asked", req.City)
+		last = refuse(codeUnreachable, "every known head of it has been asked")
 	}
-	return nil, last
+	return nil, deserted(req.City, last)
+}
+
+// deserted says that a city is known and nobody there leads, as far as can be reached. A refusal by a head
+// that does lead is passed on as it is.
+func deserted(city cluster.City, last *wireError) *wireError {
+	if last.Code != codeNotHead && last.Code != codeUnreachable {
+		return last
+	}
+	return refuse(codeUnreachable, "no head of %s answers (the last one tried: %s)", city, last.Message)
 }
 
 // follow asks the head that a Lead names; when it is dead, the candidates whose addresses the Lead

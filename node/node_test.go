@@ -288,6 +288,26 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// A city whose nodes are all gone is said to have no head, at once: the own head is not asked for ever.
+func TestDesertedCity(t *testing.T) {
+	m := testMesh(t)
+	c := m.join(t, "changsha", "c1")
+	w := m.join(t, "wuhan", "w1")
+	if _, err := c.Measure(testContext(t), quick("wuhan")); err != nil {
+		t.Fatal(err)
+	}
+	w.Kill()
+	m.gone(w)
+	began := time.Now()
+	_, err := c.Measure(testContext(t), quick("wuhan"))
+	if !errors.Is(err, node.ErrNoCandidate) || !strings.Contains(err.Error(), "no head of wuhan answers") {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+}
+
 // A city of one is measured too; alone in the own city there is nobody to measure.
 func TestNobodyElse(t *testing.T) {
 	m := testMesh(t)

@@ -161,7 +161,7 @@ func (p *peer) contact(ctx context.Context) (p2p.JoinDoc, error) {
 			}
 			return doc, err // it names the registry
 		}
-		p.cfg.Log.Warn("registry away: going on as the member that this node was", "registry", p.cfg.RS, "err", err)
+		p.cfg.Log.Warn("registry away: going on as the member that this node was", "err", err)
 		return saved, nil
 	}
 	if err := p.checkNetwork(doc, pinned); err != nil {

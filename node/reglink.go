@@ -147,7 +147,11 @@ func (r *registryLink) answer(ctx context.Context, kind cluster.RegistryCall, re
 	if err != nil {
 		r.log.Debug("registry not reached", "kind", kind, "err", err)
 	} else if answer.Error != nil {
-		r.log.Warn("registry refused", "kind", kind, "code", answer.Error.Code, "why", answer.Error.Message)
+		level := slog.LevelWarn
+		if answer.Error.Code == cluster.CodeNotHead || answer.Error.Code == cluster.CodeTooSoon {
+			level = slog.LevelDebug // in the course of things: a term or a registry that is just new
+		}
+		r.log.Log(ctx, level, "registry refused", "kind", kind, "code", answer.Error.Code, "why", answer.Error.Message)
 	} else if kind == cluster.CallRegister {
 		if err := r.admit(answer); err != nil {
 			r.log.Error("registry's answer not taken", "err", err)

@@ -130,7 +130,7 @@ func assemble(cfg Config, g *gate) (host.Host, error) {
 	}
 	err = h.Network().Listen(listen...)
 	if err != nil {
-		err = fmt.Errorf("listening on %s: %w; stop what uses the port, or give another address", strings.Join(cfg.Listen, " "), err)
+		err = fmt.Errorf("listening on %s: %w; the port may be taken, or the address not be of this host: give another one", strings.Join(cfg.Listen, " "), err)
 	} else {
 		err = listensOnAll(h, listen)
 	}

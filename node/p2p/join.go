@@ -164,6 +164,9 @@ func fetchJoinHTTP(ctx context.Context, addr string) (JoinDoc, cluster.Signed, e
 		if wrapped := new(url.Error); errors.As(err, &wrapped) {
 			err = wrapped.Err // the address stands in front already
 		}
+		if strings.Contains(err.Error(), "malformed HTTP response") {
+			return fail(fmt.Errorf("%w: what answers there is no HTTP; nodes join at the HTTP address of `peerprobe rs` (port 7400 unless --listen says otherwise), not at its libp2p port", ErrBadJoin))
+		}
 		return fail(fmt.Errorf("%w: %w; check the address, and that `peerprobe rs` runs there", ErrUnreachable, err))
 	}
 	defer resp.Body.Close()

@@ -78,7 +78,7 @@ type doorman struct {
 
 // admit gives the class of the node that registers, or refuses it. city is
 // where it was placed.
-func (d *doorman) admit(nowMs int64, from cluster.ID, ip netip.Addr, req *cluster.Request, city cluster.City) (class string, no *cluster.WireError) {
+func (d *doorman) admit(nowMs int64, from cluster.ID, ip, here netip.Addr, req *cluster.Request, city cluster.City) (class string, no *cluster.WireError) {
 	if req.Token != "" {
 		return d.byToken(nowMs, from, req.Token, city)
 	}
@@ -94,6 +94,9 @@ func (d *doorman) admit(nowMs int64, from cluster.ID, ip netip.Addr, req *cluste
 	switch locate.Classify(ip) {
 	case locate.ClassLoopback, locate.ClassPrivate:
 		return cluster.ClassOwn, nil
+	}
+	if ip == here {
+		return cluster.ClassOwn, nil // a node on the registry's own host
 	}
 	same, near := d.roster.crowd(ip, from, msBefore(nowMs, crowdWindow))
 	switch {

@@ -54,7 +54,7 @@ func TestOpenAdmissionCountsTheCrowd(t *testing.T) {
 	d := &doorman{roster: newRoster(trust), trust: trust, network: trust.Network()}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 	admit := func(id cluster.ID, ip string) *cluster.WireError {
-		class, no := d.admit(now, id, netip.MustParseAddr(ip), &cluster.Request{}, "changsha")
+		class, no := d.admit(now, id, netip.MustParseAddr(ip), here, &cluster.Request{}, "changsha")
 		if no == nil {
 			d.roster.expect([]cluster.NodeState{{ID: id, City: "changsha", Class: class, Observed: ip, LastSeen: now}})
 		}
@@ -118,7 +118,7 @@ func TestHundredNodes(t *testing.T) {
 	in := 0
 	for i := range 100 {
 		id := cluster.IDOf(publicOf(newKey(t)))
-		_, no := r.srv.doorman.admit(time.Now().UnixMilli(), id, netip.MustParseAddr(fmt.Sprintf("8.8.%d.8", i)), &cluster.Request{Token: token}, "changsha")
+		_, no := r.srv.doorman.admit(time.Now().UnixMilli(), id, netip.MustParseAddr(fmt.Sprintf("8.8.%d.8", i)), here, &cluster.Request{Token: token}, "changsha")
 		if no == nil {
 			in++
 		}
@@ -189,5 +189,23 @@ func TestAdvertise(t *testing.T) {
 	}
 	if strings.Contains(info.Multiaddrs[0], "/tcp/0") {
 		t.Errorf("advertised without a port: %v", info.Multiaddrs)
+	}
+}
+
+// here is the registry's own address in these tests.
+var here = netip.MustParseAddr("203.0.113.77")
+
+// Nodes on the registry's own host are no crowd, whatever its address.
+func TestOwnHostIsNoCrowd(t *testing.T) {
+	trust := cluster.NewTrust(publicOf(newKey(t)))
+	d := &doorman{roster: newRoster(trust), trust: trust, network: trust.Network()}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	for i := range 2 * nodesPerNet {
+		id := cluster.IDOf(publicOf(newKey(t)))
+		class, no := d.admit(now, id, here, here, &cluster.Request{}, "changsha")
+		if no != nil || class != cluster.ClassOwn {
+			t.Fatalf("node %d: class %q, %v", i, class, no)
+		}
+		d.roster.expect([]cluster.NodeState{{ID: id, City: "changsha", Class: class, Observed: here.String(), LastSeen: now}})
 	}
 }

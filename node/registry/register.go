@@ -121,7 +121,7 @@ func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluste
 	ip := r.Addr.Addr().Unmap()
 	place := s.locator.Locate(ip, string(req.City))
 	city := cluster.City(place.City)
-	class, no := s.doorman.admit(now, r.ID, ip, req, city)
+	class, no := s.doorman.admit(now, r.ID, ip, r.Local.Addr().Unmap(), req, city)
 	if no != nil {
 		return refused(no), none, nil
 	}
