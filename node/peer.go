@@ -103,9 +103,8 @@ func (n *Node) open() (p *peer, err error) {
 	if p.files.hard, err = store.OpenHard(filepath.Join(n.cfg.Data, hardFile)); err != nil {
 		return p, err
 	}
-	p.host, err = p2p.New(p2p.Config{Key: key, Listen: n.cfg.Listen, QUIC: n.cfg.QUIC,
+	return p, p.listen(p2p.Config{Key: key, Listen: n.cfg.Listen, QUIC: n.cfg.QUIC,
 		Members: n.cfg.Members, Bind: n.cfg.Bind, Log: n.cfg.Log})
-	return p, err
 }
 
 // close gives back what open took. Each step is bounded by the layer below.
