@@ -116,10 +116,7 @@ func (e *env) measureAndPrint(ctx context.Context, a api, p plan, quiet func()) 
 	m, err := a.Measure(ctx, p.req)
 	quiet()
 	if m == nil || err != nil && len(m.Results) == 0 {
-		if m != nil && p.explain && p.f == formatTable {
-			writeSteps(e.err, m.Steps)
-		}
-		return measureError(ctx, p.req.To, err)
+		return e.nothingMeasured(ctx, p, m, err)
 	}
 	if perr := writeMeasurement(e.out, p.f, m, p.explain); perr != nil {
 		return fmt.Errorf("printing the result: %w", perr)
@@ -159,9 +156,9 @@ func measureError(ctx context.Context, to string, err error) error {
 			return nothing(fmt.Errorf("the cluster of %s is there, but its head could not be asked yet: it may have come up this moment, try again", to))
 		}
 		if len(pe.Alive) == 0 {
-			return fmt.Errorf("no cluster answers for %q, and no other city is known: has a node joined there? ('peerprobe clusters')", to)
+			return fmt.Errorf("no cluster %q is known, and no other city either: has a node joined there? ('peerprobe clusters')", to)
 		}
-		return fmt.Errorf("no cluster answers for %q: cities that do are %s", to, strings.Join(pe.Alive, ", "))
+		return fmt.Errorf("no cluster %q is known; known are %s", to, strings.Join(pe.Alive, ", "))
 	}
 	if ctx.Err() != nil {
 		return nothing(fmt.Errorf("stopped before anything was measured to %s", to))

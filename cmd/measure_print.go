@@ -38,11 +38,12 @@ func writeMeasurement(w io.Writer, f format, m *node.Measurement, explain bool) 
 // summaryWidth is the first column of the summary: its longest name.
 const summaryWidth = len("jitter ms")
 
-// measureJSON is Globalping's envelope, and what --explain adds.
+// measureJSON is Globalping's envelope, what --explain adds, and why nothing was measured.
 type measureJSON struct {
 	probe.Envelope
-	Notes   []string    `json:"notes,omitempty"`
-	Explain []node.Step `json:"explain,omitempty"`
+	Error   *probe.Error `json:"error,omitempty"` // only where there are no results
+	Notes   []string     `json:"notes,omitempty"`
+	Explain []node.Step  `json:"explain,omitempty"`
 }
 
 func newMeasureJSON(m *node.Measurement, explain bool) measureJSON {

@@ -39,7 +39,8 @@ func TestMeasurePrints(t *testing.T) {
 	}
 }
 
-func TestMeasureJSONFollowsTheSchema(t *testing.T) {
+func envelopeSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(probe.EnvelopeSchema))
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +53,11 @@ func TestMeasureJSONFollowsTheSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schema
+}
+
+func TestMeasureJSONFollowsTheSchema(t *testing.T) {
+	schema := envelopeSchema(t)
 	r := newRunner(t)
 	r.node.measurement = sampleMeasurement()
 	r.run(t, "measure", "--to", "wuhan", "-J", "--explain")
@@ -61,6 +67,64 @@ func TestMeasureJSONFollowsTheSchema(t *testing.T) {
 	}
 	if err := schema.Validate(got); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where nothing was measured a script still reads one document, with the reason; stderr and the code stay.
+func TestMeasureJSONWhenNothingWasMeasured(t *testing.T) {
+	schema := envelopeSchema(t)
+	failed := sampleMeasurement()
+	failed.Results, failed.Status = nil, probe.StatusFailed
+	tried := *failed
+	tried.Steps = append(tried.Steps[:len(tried.Steps):len(tried.Steps)], node.Step{Stage: "session", Text: "…Wuhan passed over: refused", AtMs: 8, TookMs: 1})
+	for _, tc := range []struct {
+		name        string
+		m           *node.Measurement
+		err         error
+		exit        int
+		stage, code string
+	}{
+		{"measure-failed.json", &tried, fmt.Errorf("%w: 1 candidate of wuhan tried, the last one said: refused", node.ErrNoCandidate), 2, "session", "no-candidate"},
+		{"no head", failed, fmt.Errorf("%w: asked for 5s", node.ErrNoHead), 2, "lookup", "unreachable"},
+		{"no such place", failed, &node.PlaceError{Place: "wuhan", Alive: []string{"changsha"}}, 1, "lookup", "no-such-place"},
+		{"busy before it began", nil, node.ErrBusy, 2, "lookup", "busy"},
+		{"something else", failed, errors.New("odd"), 2, "lookup", "internal"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRunner(t)
+			r.node.measurement, r.node.err = tc.m, tc.err
+			if code := r.run(t, "measure", "--to", "wuhan", "-J", "--explain"); code != tc.exit || strings.Count(r.err.String(), "\n") != 1 {
+				t.Errorf("exit code %d, want %d; stderr %q", code, tc.exit, &r.err)
+			}
+			if strings.HasSuffix(tc.name, ".json") {
+				golden(t, tc.name, r.out.Bytes())
+			}
+			var doc struct {
+				Status, Target string
+				Results        []any
+				Error          *probe.Error
+				Explain        []node.Step
+			}
+			if err := json.Unmarshal(r.out.Bytes(), &doc); err != nil {
+				t.Fatalf("stdout is not one document: %v: %s", err, &r.out)
+			}
+			if doc.Status != probe.StatusFailed || doc.Target != "wuhan" || doc.Results == nil || len(doc.Results) != 0 || doc.Error == nil ||
+				doc.Error.Stage != tc.stage || doc.Error.Code != tc.code || doc.Error.Message == "" || tc.m != nil && len(doc.Explain) != len(tc.m.Steps) {
+				t.Errorf("printed %s", &r.out)
+			}
+			got, err := jsonschema.UnmarshalJSON(&r.out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(got); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	r := newRunner(t)
+	r.node.err = fmt.Errorf("%w: no", node.ErrBadRequest)
+	if code := r.run(t, "measure", "--to", "wuhan", "-J"); code != exitUsage || r.out.Len() > 0 {
+		t.Errorf("wrong usage: exit code %d, stdout %q", code, &r.out)
 	}
 }
 
@@ -163,8 +227,8 @@ func TestMeasureExitCodes(t *testing.T) {
 		{"partial", partial, nil, nil, 0, "note: the result is partial: the target went away after 2 packets"},
 		{"partial, strict", partial, nil, []string{"--strict"}, 2, "gate: the result is partial"},
 		{"no packet came back", silence, nil, nil, 2, "nothing was measured"},
-		{"no such place", nil, &node.PlaceError{Place: "wuhan", Alive: []string{"beijing", "changsha"}}, nil, 1, "cities that do are beijing, changsha"},
-		{"no such place, wrapped", nil, fmt.Errorf("x: %w", &node.PlaceError{Place: "atlantis"}), nil, 1, "no other city is known"},
+		{"no such place", nil, &node.PlaceError{Place: "wuhan", Alive: []string{"beijing", "changsha"}}, nil, 1, `no cluster "wuhan" is known; known are beijing, changsha`},
+		{"no such place, wrapped", nil, fmt.Errorf("x: %w", &node.PlaceError{Place: "atlantis"}), nil, 1, "no other city either"},
 		{"place that has just come up", nil, &node.PlaceError{Place: "Wuhan", Alive: []string{"changsha", "wuhan"}}, nil, 2, "try again"},
 		{"bad request", nil, fmt.Errorf("%w: no", node.ErrBadRequest), nil, 1, "bad request"},
 		{"nobody there", nil, errors.New("no node there can be measured"), nil, 2, "measuring to wuhan: no node there can be measured"},
