@@ -54,9 +54,9 @@ func (p *paramFlags) add(c *cobra.Command) {
 	d := probe.DefaultParams()
 	p.interval.d, p.timeout.d = d.Interval, d.Timeout
 	c.Flags().IntVarP(&p.count, "count", "c", d.Count, "packets to send")
-	c.Flags().VarP(&p.interval, "interval", "i", "time between packets")
+	c.Flags().VarP(&p.interval, "interval", "i", "time between packets: 20ms; a bare number is seconds, as with ping")
 	c.Flags().IntVar(&p.size, "size", d.Size, fmt.Sprintf("bytes of UDP payload, at least %d", probe.MinParamSize))
-	c.Flags().Var(&p.timeout, "timeout", "an answer later than this is a loss")
+	c.Flags().Var(&p.timeout, "timeout", "an answer later than this is a loss; a bare number is seconds")
 	c.Flags().StringVar(&p.tool, "tool", probe.ToolLatency, "what to measure with: "+strings.Join(toolNames(), ", "))
 	c.Flags().BoolVar(&p.packets, "packets", false, "keep and print every packet")
 	_ = c.RegisterFlagCompletionFunc("tool", cobra.FixedCompletions(toolNames(), cobra.ShellCompDirectiveNoFileComp))
