@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,11 +118,23 @@ func writeDemoHints(w io.Writer, net *demoNet) {
 	from := net.byIP(demoInitiator)
 	fmt.Fprintf(w, `
 The demo stays until Ctrl-C. Talk to it from another terminal:
-  peerprobe status --data %[1]s
-  peerprobe measure --to wuhan --data %[1]s
-  peerprobe clusters --data %[1]s
+  %[3]s status --data %[1]s
+  %[3]s measure --to wuhan --data %[1]s
+  %[3]s clusters --data %[1]s
   curl %[2]s/api/v1/nodes
-`, from.data, net.web())
+`, from.data, net.web(), calledAs(os.Args[0]))
+}
+
+// calledAs is how this program is called again: as it was, or by `go run .` where arg0 is the file that go run
+// made: below go-build123..., which goes with it, or below the cache go-build.
+func calledAs(arg0 string) string {
+	switch slash := filepath.ToSlash(arg0); {
+	case arg0 == "":
+		return "peerprobe"
+	case strings.Contains(slash, "/go-build"):
+		return "go run ."
+	}
+	return arg0
 }
 
 // errClaim is what the demo returns when something was not as it claims.

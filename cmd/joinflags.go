@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -34,10 +35,31 @@ func (j *joinFlags) add(c *cobra.Command, dataHelp string) {
 	_ = c.MarkFlagDirname("data")
 }
 
+// checkRS finds a forgotten port before anybody is dialled. "" is left to the node, which says that it is needed.
+func checkRS(rs string) error {
+	if rs == "" || strings.HasPrefix(rs, "/") || strings.Contains(rs, "://") {
+		return nil // a multiaddr has its port in it, and a scheme has a default one
+	}
+	if _, port, err := net.SplitHostPort(rs); err == nil && port != "" {
+		return nil
+	}
+	with := net.JoinHostPort(strings.Trim(strings.TrimSuffix(rs, ":"), "[]"), defaultPort)
+	if _, err := netip.ParseAddr(rs); err == nil {
+		with = net.JoinHostPort(rs, defaultPort)
+	}
+	return fmt.Errorf("--rs %q has no port: write HOST:PORT, for example %s (%s is what 'peerprobe rs' listens on unless told otherwise)", rs, with, defaultPort)
+}
+
+// defaultPort is the port of registry.DefaultConfig's Listen; a test holds the two together.
+const defaultPort = "7400"
+
 // config is the node's configuration that the flags ask for.
 func (j joinFlags) config(e *env) (node.Config, error) {
 	cfg := node.DefaultConfig()
 	cfg.RS, cfg.City = strings.TrimSpace(j.rs), strings.TrimSpace(j.city)
+	if err := checkRS(cfg.RS); err != nil {
+		return cfg, err
+	}
 	if j.data != "" {
 		cfg.Data = j.data
 	}
@@ -65,7 +87,7 @@ func readToken(file string, getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxToken {
-		return "", fmt.Errorf("--token-file %s is not a file of at most %d bytes: it should hold the one token that 'peerprobe rs --tokens' printed", file, maxToken)
+		return "", fmt.Errorf("--token-file %s is not a file of at most %d bytes: it should hold one token, as the file does that 'peerprobe rs --tokens' names", file, maxToken)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -73,7 +95,7 @@ func readToken(file string, getenv func(string) string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if token == "" {
-		return "", fmt.Errorf("--token-file %s is empty: it should hold the token that 'peerprobe rs --tokens' printed", file)
+		return "", fmt.Errorf("--token-file %s is empty: it should hold the token out of the file that 'peerprobe rs --tokens' names", file)
 	}
 	return token, nil
 }

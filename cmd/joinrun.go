@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/node"
+	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/spf13/cobra"
 )
 
@@ -37,7 +39,7 @@ func joinCommand(e *env) *cobra.Command {
 	o.join.add(c, "directory of this node's key and tables (default "+node.DefaultDataDir("node")+")")
 	fl := c.Flags()
 	fl.StringArrayVar(&o.listen, "listen", nil, "multiaddr to listen on, several times if need be (default: every interface, TCP, a free port)")
-	fl.StringArrayVar(&o.tags, "tag", nil, "word by which this node can be found, several times if need be")
+	fl.StringArrayVar(&o.tags, "tag", nil, "word that 'peerprobe nodes' shows beside this node, several times if need be")
 	fl.BoolVar(&o.quic, "quic", false, "listen on QUIC too")
 	verboseFlag(c, &o.verbose)
 	return c
@@ -130,6 +132,9 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 			return fmt.Errorf("joined, but the node does not say as what: %w", err)
 		}
 		fmt.Fprintf(e.err, "network %s, registry %s, data %s\n", st.Network, st.Registry.Address, st.Data)
+		if n := unknownNote(st); n != "" {
+			fmt.Fprintf(e.err, "note: %s\n", oneLine(n))
+		}
 		_, err = fmt.Fprintln(e.out, joinedLine(st))
 		return err
 	}, func() {
@@ -157,6 +162,14 @@ func waitingLine(st node.Status, err error, rs string) string {
 		line += fmt.Sprintf("; registry %s does not answer either: %s", st.Registry.Address, st.Registry.Error)
 	}
 	return line
+}
+
+// unknownNote says what to do about a node that nothing places; "" where something does.
+func unknownNote(st node.Status) string {
+	if !locate.IsUnknown(st.City) {
+		return ""
+	}
+	return fmt.Sprintf("nothing places this node, %s: say --city, or add its network to the registry's --geo-map", cmp.Or(st.Place, st.City))
 }
 
 // joinedLine is the one line that says that a node has joined, as what, and whom it follows.

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -74,6 +75,10 @@ func TestListNotes(t *testing.T) {
 		if code := r.run(t, strings.Fields(args)...); code != exitUsage || strings.Count(r.err.String(), "\n") != 1 {
 			t.Errorf("%s: exit code %d, said %q", args, code, &r.err)
 		}
+	}
+	r.node.listErr = fmt.Errorf("%w: store: query: cursor \"zzz\": give Next of the page before", node.ErrBadRequest)
+	if code := r.run(t, "results", "--after", "zzz"); code != exitUsage || !strings.Contains(r.err.String(), `--after "zzz" is not a cursor`) {
+		t.Errorf("results --after: exit code %d, said %q", code, &r.err)
 	}
 	r.node.listErr = errors.New("the node is stopping")
 	for _, args := range []string{"status", "nodes", "clusters", "results"} {

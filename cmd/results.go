@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/peerprobe/peerprobe/node"
 	"github.com/peerprobe/peerprobe/probe"
@@ -54,6 +56,9 @@ func (e *env) results(c *cobra.Command, o resultsOptions) error {
 		return err
 	}
 	page, err := a.Results(c.Context(), o.q)
+	if err != nil && o.q.After != "" && errors.Is(err, node.ErrBadRequest) && strings.Contains(err.Error(), "cursor") {
+		return fmt.Errorf("--after %q is not a cursor: give what the page before said after 'more: --after', or its \"next\" with --json", o.q.After)
+	}
 	if err != nil {
 		return fmt.Errorf("results: %w", err)
 	}

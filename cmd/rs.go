@@ -38,7 +38,7 @@ func rsCommand(e *env) *cobra.Command {
 	fl.StringArrayVar(&o.cfg.Advertise, "advertise", nil, "host or multiaddr under which nodes reach it, several times if need be")
 	fl.StringVar(&o.cfg.GeoMap, "geo-map", "", "file with a prefix and a city a line, for example: 192.0.2.0/24 wuhan")
 	fl.StringVar(&o.cfg.TrustDeclared, "trust-declared", o.cfg.TrustDeclared, "believe a node's --city: never, fallback (where the map has nothing), always")
-	fl.BoolVar(&o.cfg.Tokens, "tokens", false, "admit only nodes with a token; prints one")
+	fl.BoolVar(&o.cfg.Tokens, "tokens", false, "admit only nodes with a token; prints the path of the file that holds it")
 	fl.IntVar(&o.cfg.Members, "members", o.cfg.Members, "nodes to expect: sizes limits of connections")
 	fl.StringVar(&o.bind, "bind", "", "source address of outgoing connections")
 	fl.BoolVar(&o.cfg.QUIC, "quic", false, "listen on QUIC too")

@@ -112,6 +112,22 @@ func TestWaitingLine(t *testing.T) {
 	}
 }
 
+func TestUnknownNote(t *testing.T) {
+	for _, tc := range []struct {
+		st   node.Status
+		want string
+	}{
+		{node.Status{City: "wuhan", Place: "wuhan (declared, address is private)"}, ""},
+		{node.Status{City: "unknown", Place: "unknown (address is private)"},
+			"nothing places this node, unknown (address is private): say --city, or add its network to the registry's --geo-map"},
+		{node.Status{City: "cn-unknown"}, "nothing places this node, cn-unknown: say --city, or add its network to the registry's --geo-map"},
+	} {
+		if got := unknownNote(tc.st); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
+	}
+}
+
 func TestJoinedLine(t *testing.T) {
 	for _, tc := range []struct {
 		st   node.Status
