@@ -38,19 +38,17 @@ func writeMeasurement(w io.Writer, f format, m *node.Measurement, explain bool) 
 // summaryWidth is the first column of the summary: its longest name.
 const summaryWidth = len("jitter ms")
 
-// measureJSON is Globalping's envelope, what --explain adds, and why nothing was measured.
+// measureJSON is Globalping's envelope, and what --explain adds.
 type measureJSON struct {
 	probe.Envelope
-	Error   *probe.Error `json:"error,omitempty"` // only where there are no results
-	Notes   []string     `json:"notes,omitempty"`
-	Explain []node.Step  `json:"explain,omitempty"`
+	Explain []node.Step `json:"explain,omitempty"`
 }
 
 func newMeasureJSON(m *node.Measurement, explain bool) measureJSON {
 	out := measureJSON{
 		Envelope: probe.NewEnvelope(m.ID, m.Tool, m.Status, m.Created, m.Updated, m.To, m.Results),
-		Notes:    m.Notes,
 	}
+	out.Notes = m.Notes
 	if explain {
 		out.Explain = m.Steps
 	}

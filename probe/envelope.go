@@ -23,6 +23,8 @@ type Envelope struct {
 	UpdatedAt time.Time      `json:"updatedAt"`
 	Target    string         `json:"target"` // as it was asked for
 	Results   []EnvelopeItem `json:"results"`
+	Error     *Error         `json:"error,omitempty"` // why nothing was measured: only where Results is empty
+	Notes     []string       `json:"notes,omitempty"` // what a person should know
 }
 
 // EnvelopeItem is one session: Probe measured towards Peer.

@@ -90,6 +90,7 @@ func TestSchemaIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := envelopes()["full"]
+	e.Error, e.Notes = stopped(ErrPeerGone), []string{"a note"}
 	r := e.Results[0].Result
 	sample := r.Samples[0]
 	sample.Lost, sample.Late, sample.Dups = true, true, 1
