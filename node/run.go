@@ -79,7 +79,8 @@ func (p *peer) run(ctx, run context.Context, ready func()) error {
 	return errors.Join(err, moved)
 }
 
-// remember feeds the machine the heads of other cities that an earlier run knew, and lets old results go.
+// remember feeds the machine the heads of other cities and the addresses of members that an earlier run
+// knew, and lets old results go.
 func (p *peer) remember(ctx context.Context) error {
 	heads, err := p.files.db.Heads()
 	if err != nil {
@@ -88,6 +89,15 @@ func (p *peer) remember(ctx context.Context) error {
 	for _, h := range heads {
 		p.core.put(ctx, cluster.Learned{Lead: h.Lead})
 	}
+	rows, err := p.files.db.Rows()
+	if err != nil {
+		return err
+	}
+	known := make([]cluster.Peer, 0, len(rows))
+	for _, r := range rows {
+		known = append(known, cluster.Peer{ID: r.ID, Addrs: r.Addrs})
+	}
+	p.core.put(ctx, cluster.Learned{Peers: known})
 	tick := time.NewTicker(retainPeriod)
 	defer tick.Stop()
 	for {
@@ -241,20 +251,27 @@ func (p *peer) report(e cluster.Event) {
 		p.audit("stepped-down", "", e.Term.String()+" "+e.Reason)
 	case cluster.MemberJoined:
 		log.Info("member joined", "node", p2p.IDText(e.Row.ID))
+		p.kept("member", p.files.db.PutRows(e.Row))
 	case cluster.MemberEvicted:
 		log.Info("member evicted", "node", p2p.IDText(e.ID), "silent", e.Silence)
 		p.host.ClosePeer(e.ID) // a dead connection would be handed out again otherwise
+		p.kept("member's end", p.files.db.DropRows(e.ID))
 	case cluster.HeadLearned:
 		log.Debug("head learned", "city", e.City)
 		p.roles.dht.met(e.Lead)
-		if err := p.files.db.PutHead(e.City, e.Shard, e.Lead); err != nil {
-			log.Warn("head not kept", "city", e.City, "err", err)
-		}
+		p.kept("head", p.files.db.PutHead(e.City, e.Shard, e.Lead))
 	case cluster.BarredChanged:
 		p.host.SetBarred(e.Barred.IDs)
 	case cluster.Alarm:
 		log.Error("alarm", "text", e.Text)
 		p.audit("alarm", "", e.Text)
+	}
+}
+
+// kept says when something could not be written down: it is known for this run only then.
+func (p *peer) kept(what string, err error) {
+	if err != nil {
+		p.cfg.Log.Warn("not kept for the next run", "what", what, "err", err)
 	}
 }
 
