@@ -45,20 +45,27 @@ func (c *chord) Neighbours(n Node, out []Node) []Node {
 	return out
 }
 
-// Degree counts fingers; links adds the nodes that have n as a finger, twice counted where both hold.
+// Degree counts fingers; links adds the nodes that have n as a finger, those that are both once.
 func (c *chord) Degree(n Node) (out, links int) {
 	if c.Len() == 1 {
 		return 0, 0
 	}
-	out = len(c.Neighbours(n, nil))
+	fingers := c.Neighbours(n, nil)
+	out, links = len(fingers), len(fingers)
 	// p holds n when p + 2^i lies in (before, id]: an arc of this span for each i, the next one farther back.
 	first, last := c.id[c.before(n)]+1, c.id[n]
+	for _, f := range fingers {
+		// A power of two from first - f to last - f: f holds n.
+		if bits.Len64(last-c.id[f]) > bits.Len64(first-c.id[f]-1) {
+			links--
+		}
+	}
 	near := bits.Len64(last - first)
 	if near == idBits {
-		return out, out + c.Len() - 1
+		return out, links + c.Len() - 1
 	}
 	// Up to the size of the span arcs overlap, and are one.
-	links = out + c.arc(first-1<<near, last-1)
+	links += c.arc(first-1<<near, last-1)
 	for i := near + 1; i < idBits; i++ {
 		links += c.arc(first-1<<i, last-1<<i)
 	}

@@ -50,7 +50,7 @@ const maxTurnover = 100
 // Sample is what one network showed.
 type Sample struct {
 	Whole   Series
-	Dead    Series // empty without Experiment.Dead
+	Dead    Series // empty when Experiment.Dead is less than half a node
 	Churned Series // empty without Experiment.Turnover
 
 	Degrees        []int // nodes by the size of their routing table; of large networks a sample
@@ -136,8 +136,12 @@ func (e Experiment) Run(run int, step func() error) (*Sample, error) {
 
 // generator differs between experiments, so that their errors are independent.
 func (e Experiment) generator(run int) *rand.Rand {
+	join := e.Join
+	if !e.Geometry.Zoned() {
+		join = JoinPlain // there is no other
+	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s/%d/%d", e.Geometry, e.Join, e.Nodes, run)
+	fmt.Fprintf(h, "%s/%s/%d/%d", e.Geometry, join, e.Nodes, run)
 	return rand.New(rand.NewPCG(e.Seed, h.Sum64()))
 }
 
@@ -160,8 +164,7 @@ func (m *measuring) all() (*Sample, error) {
 	if err := m.tables(s); err != nil {
 		return nil, err
 	}
-	if m.e.Dead > 0 {
-		dead := m.kill()
+	if dead := m.kill(); len(dead) > 0 {
 		if s.Dead, err = m.series(nil); err != nil {
 			return nil, err
 		}

@@ -101,10 +101,7 @@ func TestRingLinks(t *testing.T) {
 						}
 					}
 				}
-				want := len(own) + holders
-				if g == Koorde {
-					want -= both
-				}
+				want := len(own) + holders - both
 				if _, links := o.Degree(n); links != want {
 					t.Errorf("%s of %d: %d links, tables say %d", g, o.Len(), links, want)
 				}

@@ -21,6 +21,7 @@ type Summary struct {
 	BusiestShare               float64 // mean over networks
 	Zones, ChurnedZones        []Class
 	DeadFound                  Estimate // share of the lookups that reached the owner
+	DeadTried                  int      // lookups with the dead; 0: nobody was dead
 	DeadHops, DeadTimeouts     float64  // of those that did, and of all
 	ChurnedHops                Estimate
 	ChurnedDegree              float64
@@ -39,7 +40,7 @@ func Summarize(samples []*Sample) Summary {
 	s := Summary{Runs: len(samples)}
 	var hops, found, churned []float64
 	var degrees, churnedDegrees, zones, churnedZones, deadHops []int
-	messages, tried, deadTried, deadTimeouts, links := 0, 0, 0, 0, 0
+	messages, tried, deadTimeouts, links := 0, 0, 0, 0
 	for _, x := range samples {
 		hops = append(hops, x.Whole.MeanHops())
 		s.Complete = add(s.Complete, x.Whole.Hops)
@@ -53,7 +54,7 @@ func Summarize(samples []*Sample) Summary {
 		if x.Dead.Tried > 0 {
 			found = append(found, float64(x.Dead.Found())/float64(x.Dead.Tried))
 			deadHops = add(deadHops, x.Dead.Hops)
-			deadTried += x.Dead.Tried
+			s.DeadTried += x.Dead.Tried
 			deadTimeouts += x.Dead.Timeouts
 		}
 		if x.Churned.Tried > 0 {
@@ -68,7 +69,7 @@ func Summarize(samples []*Sample) Summary {
 	s.ChurnedDegree = mean(churnedDegrees)
 	s.DegreeShares, s.ChurnedShare = shares(degrees), shares(churnedDegrees)
 	s.Zones, s.ChurnedZones = classes(zones), classes(churnedZones)
-	s.DeadHops, s.DeadTimeouts = mean(deadHops), ratio(deadTimeouts, deadTried)
+	s.DeadHops, s.DeadTimeouts = mean(deadHops), ratio(deadTimeouts, s.DeadTried)
 	return s
 }
 
@@ -133,8 +134,9 @@ func estimate(values []float64) Estimate {
 	}
 	e := Estimate{Half: math.NaN()}
 	for _, v := range values {
-		e.Mean += v / n
+		e.Mean += v
 	}
+	e.Mean /= n
 	if len(values) == 1 {
 		return e
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -181,6 +182,25 @@ func TestExperimentIsRepeatable(t *testing.T) {
 	}
 }
 
+// Rings and Kademlia halve no zones: the rule changes nothing. A share that rounds to nobody kills nobody, and says so.
+func TestRuleAndShareThatSayNothing(t *testing.T) {
+	for _, g := range []Geometry{Koorde, Chord, Kademlia} {
+		e := DefaultExperiment(g, 100)
+		e.Lookups, e.Dead = 50, 0.001
+		plain, err := e.Run(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Join = JoinNeighbours
+		if other, _ := e.Run(0, nil); !reflect.DeepEqual(plain, other) {
+			t.Errorf("%s: the join rule changes the network", g)
+		}
+		if plain.Dead.Tried != 0 {
+			t.Errorf("%s: %d lookups past nobody dead", g, plain.Dead.Tried)
+		}
+	}
+}
+
 func TestExperimentStops(t *testing.T) {
 	stop := errors.New("stop")
 	for _, after := range []int{0, 3, 5, 9} {
@@ -248,6 +268,9 @@ func TestSummaries(t *testing.T) {
 	e := estimate([]float64{1, 2, 3})
 	if e.Mean != 2 || math.Abs(e.Half-4.303/math.Sqrt(3)) > 1e-9 {
 		t.Errorf("estimate %v", e)
+	}
+	if e := estimate(slices.Repeat([]float64{1}, 20)); e.Mean != 1 || e.Half != 0 {
+		t.Errorf("of twenty alike: %v", e) // a share of all is never above all
 	}
 	if e := estimate([]float64{1}); e.Mean != 1 || !math.IsNaN(e.Half) {
 		t.Errorf("of one: %v", e)
