@@ -55,6 +55,11 @@ func DefaultConfig() Config {
 // MaxEndpoints is the number of addresses of IPv4.
 const MaxEndpoints = 1 << 32
 
+const (
+	leastSession = evict * time.Second // a node that is gone sooner was never a member
+	mostPerHour  = 1_000_000           // far beyond what an endpoint can start
+)
+
 // Validate says what makes no sense, wrapped in ErrConfig.
 func (c Config) Validate() error {
 	bad := func(format string, args ...any) error {
@@ -70,8 +75,10 @@ func (c Config) Validate() error {
 		return bad("%d heads a city: choose 1 to the endpoints of a city, %d", c.Heads, c.Endpoints/c.Cities)
 	case c.Refresh <= 0 || c.Session <= 0 || c.Timeout <= 0 || c.RTTCity <= 0 || c.RTTWorld <= 0:
 		return bad("refresh %v, session %v, timeout %v and round trips %v and %v must be above 0", c.Refresh, c.Session, c.Timeout, c.RTTCity, c.RTTWorld)
-	case !(c.PerHour >= 0) || math.IsInf(c.PerHour, 1):
-		return bad("%v measurements an hour", c.PerHour)
+	case c.Session < leastSession:
+		return bad("sessions of %v: choose %v or more, as silence of that length counts as departure", c.Session, leastSession)
+	case !(c.PerHour >= 0 && c.PerHour <= mostPerHour):
+		return bad("%v measurements an hour: choose 0 to %d", c.PerHour, mostPerHour)
 	case !(c.Elsewhere >= 0 && c.Elsewhere <= 1):
 		return bad("%v of the measurements go elsewhere: choose 0 to 1", c.Elsewhere)
 	case !positive(c.HeadMemory) || !positive(c.RegistryMemory) || !positive(c.HeadRate) || !positive(c.RegistryRate) || !positive(c.Processor):

@@ -22,7 +22,8 @@ type Limit struct {
 // Share is the used part of the limit.
 func (l Limit) Share() float64 { return l.Used / l.Most }
 
-// limits of this plan, the nearest first.
+// limits of this plan, the one at the fewest endpoints first: what is used most today need not be what grows. Those
+// that do not depend on endpoints come last.
 func (c Config) limits(k Costs, r *Report) []Limit {
 	list := c.used(k, r)
 	for i := range list {
@@ -31,7 +32,9 @@ func (c Config) limits(k Costs, r *Report) []Limit {
 			list[i].At = c.metAt(i, k, r)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Limit) int { return cmp.Compare(b.Share(), a.Share()) })
+	slices.SortStableFunc(list, func(a, b Limit) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(b.Share(), a.Share()))
+	})
 	return list
 }
 

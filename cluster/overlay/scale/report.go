@@ -37,9 +37,9 @@ type Choice struct {
 	Tenure   Tenure
 }
 
-// flatMost is the largest network that is simulated; hops grow with the logarithm, so that what is above it costs a
+// simulatedMost is the largest network that is simulated; hops grow with the logarithm, so that what is above it costs a
 // few per cent more.
-const flatMost = 1 << 20
+const simulatedMost = 1 << 20
 
 // Run works the report out. step is called now and then, may be nil, and may end it with an error.
 func Run(c Config, costs Costs, step func() error) (*Report, error) {
@@ -68,7 +68,7 @@ func Run(c Config, costs Costs, step func() error) (*Report, error) {
 		return nil, err
 	}
 	r.Two = c.throughHeads(r.Heads)
-	if r.Flat, err = c.lookup(min(c.Endpoints, flatMost), c.Sessions.Stale(c.Session, c.Refresh, rng), step); err != nil {
+	if r.Flat, err = c.lookup(c.Endpoints, c.Sessions.Stale(c.Session, c.Refresh, rng), step); err != nil {
 		return nil, err
 	}
 	if c.Geometry.Geometry == overlay.Kademlia {
@@ -93,6 +93,7 @@ func (c Config) throughHeads(h Lookup) Lookup {
 
 // lookup simulates one overlay in which the share stale is dead.
 func (c Config) lookup(nodes int, stale float64, step func() error) (Lookup, error) {
+	nodes = min(nodes, simulatedMost)
 	e := overlay.DefaultExperiment(c.Geometry.Geometry, nodes)
 	e.Config, e.Lookups, e.Seed, e.Bare = c.Geometry, c.Lookups, c.Seed, true
 	e.Dead = min(stale, 0.99)
@@ -101,7 +102,7 @@ func (c Config) lookup(nodes int, stale float64, step func() error) (Lookup, err
 		return Lookup{}, err
 	}
 	series := s.Whole
-	if e.Dead > 0 {
+	if s.Dead.Tried > 0 {
 		series = s.Dead
 	}
 	tried := float64(series.Tried)
@@ -120,7 +121,7 @@ func (c Config) lookup(nodes int, stale float64, step func() error) (Lookup, err
 // put is how many messages a put takes in the layer of heads, as the program does it: the walk and one store each at
 // the k nearest.
 func (c Config) put(step func() error) (float64, error) {
-	e := overlay.DefaultExperiment(overlay.Kademlia, c.clusters())
+	e := overlay.DefaultExperiment(overlay.Kademlia, min(c.clusters(), simulatedMost))
 	e.Config, e.Lookups, e.Seed = c.Geometry, min(c.Lookups, 500), c.Seed
 	e.Bare = true
 	e.Exhaustive, e.Alpha, e.Beta = true, min(10, c.Geometry.K), min(3, c.Geometry.K)

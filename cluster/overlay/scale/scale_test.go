@@ -135,7 +135,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("%s: parts add up to %v and %v, role says %v and %v", role.Name, bytes, messages, role.In+role.Out, role.Messages)
 		}
 	}
-	if !slices.IsSortedFunc(r.Limits, func(a, b Limit) int { return compare(b.Share(), a.Share()) }) {
+	if !slices.IsSortedFunc(r.Limits, func(a, b Limit) int { return compare(a.At, b.At) }) {
 		t.Error("limits are not in order")
 	}
 	if again := run(t, small()); !reflect.DeepEqual(r, again) {
@@ -161,13 +161,42 @@ func TestLimitIsMetWhereItSays(t *testing.T) {
 	}
 	// A cost that the operator raises brings the limit nearer.
 	costs := MeasuredCosts()
-	if err := costs.Set("connection=524288000"); err != nil {
+	if err := costs.Set("connection=52428800"); err != nil {
 		t.Fatal(err)
 	}
 	r.Roles = small().roles(costs, r)
 	r.Limits = small().limits(costs, r)
 	if l, _ := r.First(); l.Where != "head" || l.What != "memory" {
-		t.Errorf("with connections of 500 MiB the first limit is %+v", l)
+		t.Errorf("with connections of 50 MiB the first limit is %+v", l)
+	}
+}
+
+// The first limit is the one at the fewest endpoints, not the one that is used most today: what cities alone cost
+// is much of a link, and does not grow.
+func TestFirstLimitIsTheNearest(t *testing.T) {
+	c := small()
+	c.Endpoints, c.Cities, c.Session, c.Processor, c.Lookups = 75_000, 25_000, time.Hour, 1, 20
+	c.RegistryRate = 4e8
+	r := run(t, c)
+	first, _ := r.First()
+	least := math.Inf(1)
+	for _, l := range r.Limits {
+		if !l.Soft {
+			least = min(least, l.At)
+		}
+	}
+	if first.At != least {
+		t.Errorf("first is %s %s at %.3g endpoints, but something is met at %.3g", first.Where, first.What, first.At, least)
+	}
+}
+
+// More heads than are simulated: the answer is that of the largest network that is.
+func TestHeadsBeyondTheSimulation(t *testing.T) {
+	c := small()
+	c.Lookups = 2
+	c.Geometry = overlay.DefaultConfig(overlay.Chord)
+	if l, err := c.lookup(simulatedMost+1, 0, func() error { return nil }); err != nil || l.Nodes != simulatedMost {
+		t.Errorf("%+v %v", l, err)
 	}
 }
 
@@ -229,6 +258,7 @@ func TestRefusals(t *testing.T) {
 	for i, spoil := range []func(*Config){
 		func(c *Config) { c.Endpoints = 0 }, func(c *Config) { c.Cities = 0 }, func(c *Config) { c.Cities = c.Endpoints + 1 },
 		func(c *Config) { c.Heads = 0 }, func(c *Config) { c.Heads = 1 << 30 }, func(c *Config) { c.Refresh = 0 }, func(c *Config) { c.Session = -1 },
+		func(c *Config) { c.Session = time.Second }, func(c *Config) { c.PerHour = 1e300 },
 		func(c *Config) { c.PerHour = math.NaN() }, func(c *Config) { c.Elsewhere = 2 }, func(c *Config) { c.HeadMemory = 0 },
 		func(c *Config) { c.Processor = math.Inf(1) }, func(c *Config) { c.Lookups = 0 }, func(c *Config) { c.Sessions = "x" },
 		func(c *Config) { c.Rule = "x" }, func(c *Config) { c.Geometry.K = 0 },
