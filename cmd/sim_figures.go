@@ -74,6 +74,10 @@ func figure2(sums []*overlay.Summary) svgChart {
 		c.series = append(c.series, svgSeries{name: fmt.Sprintf("%d nodes", figure2Sizes[i]), values: values, color: svgPalette[i]})
 		means += fmt.Sprintf(" %.3f at %d nodes,", s.Degree, figure2Sizes[i])
 	}
+	if means == "" {
+		c.notes = append(c.notes, "not measured")
+		return c
+	}
 	c.notes = append(c.notes, "As in the paper: the curves of all sizes lie on one another. Mean number of children:"+means+" the paper says 2.")
 	if s := sums[len(sums)-1]; s != nil {
 		c.notes = append(c.notes, fmt.Sprintf("Differs: the paper compares children with CAN's and Koorde's neighbours. Counted alike, children and parents, it is %.2f.", s.Links))
@@ -129,7 +133,7 @@ func sizeName(size int) string {
 
 // figure4 is the length of paths.
 func figure4(doc overlayDoc) svgChart {
-	c := svgChart{title: "Figure 4: length of paths", xName: "nodes", yName: "hops, mean"}
+	c := svgChart{title: "Figure 4: length of paths", xName: "nodes (sizes evenly spaced)", yName: "hops, mean"}
 	var sizes []int
 	for _, r := range doc.Rows {
 		sizes = append(sizes, r.Nodes)

@@ -127,14 +127,19 @@ func (o *simOverlayOptions) plan() ([]overlay.Experiment, error) {
 		return nil, errors.New("--join is empty: there is plain and nbr1")
 	}
 	var list []overlay.Experiment
+	named := map[overlay.Geometry]bool{}
 	for _, name := range o.geometry {
 		g, err := overlay.ParseGeometry(name)
 		if err != nil {
 			return nil, fmt.Errorf("--geometry: %w", err)
 		}
+		if named[g] {
+			continue
+		}
+		named[g] = true
 		for i, join := range o.join {
-			if !g.Zoned() && i > 0 {
-				break
+			if !g.Zoned() && i > 0 || slices.Contains(o.join[:i], join) {
+				continue
 			}
 			for _, n := range sizes {
 				x := overlay.DefaultExperiment(g, n)
@@ -211,7 +216,10 @@ func parseCount(s string, most int) (int, error) {
 func (e *env) simOverlay(ctx context.Context, f format, plan []overlay.Experiment, o simOverlayOptions) error {
 	var svg *os.File // beside its place, so that a drawing is there whole or not at all
 	if o.svg != "" { // before hours of work, not after
-		var err error
+		err := replaceable(o.svg)
+		if err != nil {
+			return fmt.Errorf("--svg: %w", err)
+		}
 		if svg, err = os.CreateTemp(filepath.Dir(o.svg), filepath.Base(o.svg)+".*"); err != nil {
 			return fmt.Errorf("--svg: %w", err)
 		}
@@ -243,6 +251,14 @@ func (e *env) simOverlay(ctx context.Context, f format, plan []overlay.Experimen
 		return writeJSON(e.out, doc)
 	}
 	return overlayListing(o).writeRows(e.out, f, doc.Rows)
+}
+
+// replaceable says why there cannot be a drawing of this name: it would take the place of a directory or a device.
+func replaceable(name string) error {
+	if i, err := os.Stat(name); err == nil && !i.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file that could be replaced: name a file, for example figures.svg", name)
+	}
+	return nil
 }
 
 // drawingMode is that of any file of the user's.

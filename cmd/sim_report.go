@@ -193,6 +193,10 @@ func writeLimits(w io.Writer, c scale.Config, r *scale.Report) error {
 	if first.Share() > 1 {
 		verb = "is"
 	}
+	if first.At == 0 {
+		_, err := fmt.Fprintf(w, "\nfirst limit: %s, %s: is met by %d cities alone. Then: %s.\n", first.Where, first.What, c.Cities, first.Change)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "\nfirst limit: %s, %s: %s met at %.3g endpoints (%d cities). Then: %s.\n", first.Where, first.What, verb, first.At, c.Cities, first.Change)
 	return err
 }

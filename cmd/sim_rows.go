@@ -27,10 +27,10 @@ type overlayRow struct {
 	Hops     simHops    `json:"hops"`
 	Messages float64    `json:"messages"`
 	Degree   simDegree  `json:"degree"`
-	Zones    *simZones  `json:"zones,omitempty"`
+	Zones    *simZones  `json:"zones"`
 	Load     simLoad    `json:"load"`
-	Dead     *simDead   `json:"dead,omitempty"`
-	Churned  *simChurn  `json:"churned,omitempty"`
+	Dead     *simDead   `json:"dead"`
+	Churned  *simChurn  `json:"churned"`
 	summary  overlayRaw // for the figures
 }
 
@@ -63,15 +63,15 @@ type simClass struct {
 }
 
 type simLoad struct {
-	MaxShare float64 `json:"max_share"` // largest part of the keys that one node owns, as a multiple of the mean
-	Busiest  float64 `json:"busiest"`   // part of the traffic that the busiest hundredth of the nodes handles
+	MaxShare float64  `json:"max_share"` // largest part of the keys that one node owns, as a multiple of the mean
+	Busiest  *float64 `json:"busiest"`   // part of the traffic that the busiest hundredth of the nodes handles; null without traffic
 }
 
 type simDead struct {
 	Share    float64  `json:"share"`
 	Found    float64  `json:"found"`
 	Half     *float64 `json:"ci95"`
-	Hops     float64  `json:"hops"`
+	Hops     *float64 `json:"hops"` // of those that arrive; null when none does
 	Timeouts float64  `json:"timeouts"`
 }
 
@@ -80,7 +80,7 @@ type simChurn struct {
 	Hops     float64   `json:"hops"`
 	Half     *float64  `json:"ci95"`
 	Degree   float64   `json:"degree"`
-	Zones    *simZones `json:"zones,omitempty"`
+	Zones    *simZones `json:"zones"`
 }
 
 // overlayDocument summarizes the samples; experiments without any are left out.
@@ -98,7 +98,7 @@ func overlayDocument(plan []overlay.Experiment, results [][]*overlay.Sample, o s
 			Messages: s.Messages,
 			Degree:   simDegree{Mean: s.Degree, P99: s.DegreeP99, Max: s.DegreeMax, Shares: s.DegreeShares},
 			Zones:    zonesOf(s.Zones),
-			Load:     simLoad{s.MaxShare, s.BusiestShare},
+			Load:     simLoad{MaxShare: s.MaxShare},
 			summary:  s,
 		}
 		if x.Geometry.Zoned() {
@@ -107,8 +107,14 @@ func overlayDocument(plan []overlay.Experiment, results [][]*overlay.Sample, o s
 		if s.Links > 0 || x.Nodes == 1 {
 			row.Degree.Links = &s.Links
 		}
-		if x.Dead > 0 {
-			row.Dead = &simDead{x.Dead, s.DeadFound.Mean, half(s.DeadFound), s.DeadHops, s.DeadTimeouts}
+		if s.Messages > 0 {
+			row.Load.Busiest = &s.BusiestShare
+		}
+		if s.DeadTried > 0 {
+			row.Dead = &simDead{x.Dead, s.DeadFound.Mean, half(s.DeadFound), nil, s.DeadTimeouts}
+			if s.DeadFound.Mean > 0 {
+				row.Dead.Hops = &s.DeadHops
+			}
 		}
 		if x.Turnover > 0 && x.Nodes > 1 {
 			row.Churned = &simChurn{x.Turnover, s.ChurnedHops.Mean, half(s.ChurnedHops), s.ChurnedDegree, zonesOf(s.ChurnedZones)}
@@ -174,7 +180,7 @@ func overlayCells(r overlayRow) []string {
 	percent := func(v float64) string { return fixed(100*v, 1) + "%" }
 	cells := []string{
 		r.Geometry, dash(r.Join), strconv.Itoa(r.Nodes), strconv.Itoa(r.Runs), fixed(r.Hops.Mean, 2), "-", strconv.Itoa(r.Hops.P99),
-		fixed(r.Messages, 1), fixed(r.Degree.Mean, 2), "-", "-", "-", fixed(r.Load.MaxShare, 1) + "x", percent(r.Load.Busiest), "-", "-", "-", "",
+		fixed(r.Messages, 1), fixed(r.Degree.Mean, 2), "-", "-", "-", fixed(r.Load.MaxShare, 1) + "x", "-", "-", "-", "-", "",
 	}
 	if r.Hops.Half != nil {
 		cells[5] = fixed(*r.Hops.Half, 2)
@@ -184,6 +190,9 @@ func overlayCells(r overlayRow) []string {
 	}
 	if r.Zones != nil {
 		cells[10], cells[11] = percent(r.Zones.SAnd2S), strconv.Itoa(r.Zones.shown())
+	}
+	if r.Load.Busiest != nil {
+		cells[13] = percent(*r.Load.Busiest)
 	}
 	if r.Dead != nil {
 		cells[14] = percent(r.Dead.Found)
@@ -206,13 +215,13 @@ func overlayRecord(r overlayRow) []string {
 		r.Geometry, r.Join, strconv.Itoa(r.Nodes), strconv.Itoa(r.Lookups), strconv.Itoa(r.Runs), strconv.FormatBool(r.Partial),
 		f(r.Hops.Mean), num(r.Hops.Half), strconv.Itoa(r.Hops.P50), strconv.Itoa(r.Hops.P99), strconv.Itoa(r.Hops.Max),
 		f(r.Messages), f(r.Degree.Mean), strconv.Itoa(r.Degree.P99), strconv.Itoa(r.Degree.Max), num(r.Degree.Links),
-		"", "", f(r.Load.MaxShare), f(r.Load.Busiest), "", "", "", "", "", "", "", "",
+		"", "", f(r.Load.MaxShare), num(r.Load.Busiest), "", "", "", "", "", "", "", "",
 	}
 	if r.Zones != nil {
 		rec[16], rec[17] = f(r.Zones.SAnd2S), strconv.Itoa(r.Zones.shown())
 	}
 	if d := r.Dead; d != nil {
-		rec[20], rec[21], rec[22], rec[23] = f(d.Share), f(d.Found), f(d.Hops), f(d.Timeouts)
+		rec[20], rec[21], rec[22], rec[23] = f(d.Share), f(d.Found), num(d.Hops), f(d.Timeouts)
 	}
 	if c := r.Churned; c != nil {
 		rec[24], rec[25], rec[26] = f(c.Turnover), f(c.Hops), f(c.Degree)

@@ -127,6 +127,9 @@ func TestSimBadInput(t *testing.T) {
 		{"overlay --key-bits 4 --geometry dbcan --nodes 1000 --runs 1", "key is shorter than the ids"},
 		{"overlay --key-bits 32 --geometry chord --nodes 10 --runs 1", "key of 32 bits, ids of 64"},
 		{"overlay --svg /nowhere/at/all.svg", "--svg:"},
+		{"overlay --svg .", "is no file that could be replaced"},
+		{"overlay --svg /", "is no file that could be replaced"},
+		{"overlay --join best --geometry chord", `join rule "best"`},
 		{"overlay surplus", "unknown command"},
 		{"scale --endpoints 0", `--endpoints "0"`},
 		{"scale --endpoints 10 --cities 20", "20 cities of 10 endpoints"},
@@ -141,12 +144,64 @@ func TestSimBadInput(t *testing.T) {
 		{"scale --elsewhere 120%", "--elsewhere"},
 		{"scale --processor 0", "must be above 0"},
 		{"scale --lookups 0", "at least 1"},
+		{"scale --session 1ns", "choose 10s or more"},
+		{"scale --per-hour 1e307", "measurements an hour"},
 		{"scale --per-hour NaN", "measurements an hour"},
 		{"what", `unknown command "what"`},
 	} {
 		code, out, errs := sim(t, t.Context(), strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(errs, c.want) || out != "" || strings.Count(errs, "\n") != 1 {
 			t.Errorf("sim %s: exit %d, %q, want %q", c.args, code, errs, c.want)
+		}
+	}
+}
+
+// What was not measured is null in JSON and empty in CSV, never 0.
+func TestSimNullsForWhatWasNotMeasured(t *testing.T) {
+	for args, want := range map[string]string{
+		"--nodes 1":                         `"zones":null "load":{"max_share":1,"busiest":null} "dead":null "churned":null`,
+		"--nodes 100 --dead 0.1% --churn 0": `"dead":null "churned":null`,
+		"--nodes 30000 --dead 99%":          `"hops":null`, // with a dead node on every way nobody arrives
+	} {
+		geometry := "koorde"
+		_, out, _ := sim(t, t.Context(), append(strings.Fields("overlay --runs 1 --lookups 30 -o ndjson --geometry "+geometry), strings.Fields(args)...)...)
+		for w := range strings.FieldsSeq(want) {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s: no %s in %s", args, w, out)
+			}
+		}
+	}
+	_, out, _ := sim(t, t.Context(), strings.Fields("overlay --runs 1 --lookups 30 --geometry dbcan --nodes 16 --dead 0.1% --churn 0 -o csv")...)
+	if lines := strings.Split(out, "\n"); len(lines) != 3 || !strings.HasSuffix(lines[1], strings.Repeat(",", 8)) {
+		t.Errorf("csv: %s", out)
+	}
+}
+
+// Each geometry and rule is built once, however often it is named.
+func TestSimNamedTwice(t *testing.T) {
+	o := simOverlayOptions{geometry: []string{"dbcan", "DBCAN", "chord"}, join: []string{"nbr1", "nbr1"}, nodes: "8", lookups: 1, runs: 1, jobs: 1,
+		dead: "0", k: 20, alpha: 3, successors: 8, keyBits: 128}
+	if plan, err := o.plan(); err != nil || len(plan) != 2 {
+		t.Errorf("%d networks, %v", len(plan), err)
+	}
+}
+
+// A drawing replaces a file, or makes one; not a directory, a pipe or a device.
+func TestSimSVGIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "old.svg")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceable(file); err != nil {
+		t.Error(err)
+	}
+	if err := replaceable(filepath.Join(dir, "new.svg")); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{dir, os.DevNull} {
+		if err := replaceable(bad); err == nil {
+			t.Errorf("%s would be replaced", bad)
 		}
 	}
 }
@@ -235,6 +290,9 @@ func TestSimFigures(t *testing.T) {
 			t.Errorf("the figures do not say %q", want)
 		}
 	}
+	if nothing := svgDocument([]svgChart{figure2(make([]*overlay.Summary, 3))}); strings.Contains(nothing, "As in the paper") || !strings.Contains(nothing, "not measured") {
+		t.Error("figure 2 claims to be like the paper's without a measurement")
+	}
 	if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
 		t.Error("a figure has coordinates that are no numbers")
 	}
@@ -294,7 +352,7 @@ func TestSimScaleFormats(t *testing.T) {
 	if code != exitOK || errs != "" || !strings.Contains(out, "first limit: ") || !strings.Contains(out, "two layers") {
 		t.Errorf("exit %d, %q:\n%s", code, errs, out)
 	}
-	_, out, _ = sim(t, t.Context(), append(args, "-J", "--cost", "connection=1e9")...)
+	_, out, _ = sim(t, t.Context(), append(args, "-J", "--cost", "connection=6e7")...)
 	var doc scaleDoc
 	if err := json.Unmarshal([]byte(out), &doc); err != nil {
 		t.Fatal(err)
