@@ -85,17 +85,21 @@ const (
 
 // warm puts one record from every head, so that tables have been filled by some traffic.
 func (m *mesh) warm(t testing.TB) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	put := func(i int) {
+		// Each has its own time: a hundred together take longer than one may, on a busy machine.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		h := m.heads[i]
+		if err := h.dht.Put(ctx, m.lead(city(i), h.key, h.host.Self().Addrs), city(i), 0); err != nil {
+			t.Errorf("head %d: %v", i, err)
+		}
+	}
 	var wg sync.WaitGroup
 	work := make(chan int)
 	for range 4 {
 		wg.Go(func() {
 			for i := range work {
-				h := m.heads[i]
-				if err := h.dht.Put(ctx, m.lead(city(i), h.key, h.host.Self().Addrs), city(i), 0); err != nil {
-					t.Errorf("head %d: %v", i, err)
-				}
+				put(i)
 			}
 		})
 	}
