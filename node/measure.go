@@ -227,6 +227,8 @@ func (m *measurer) candidates(ctx context.Context, t *task) ([]candidate, error)
 		began := time.Now()
 		found, werr, err := m.askOwnHead(ctx, req)
 		switch {
+		case user.Err() != nil && (err != nil || werr != nil):
+			return nil, stoppedError(user, "before anything was measured") // whatever broke off then is no fault of the far end
 		case err != nil:
 			last = err
 		case werr == nil:
