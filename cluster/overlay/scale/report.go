@@ -41,6 +41,9 @@ type Choice struct {
 // few per cent more.
 const simulatedMost = 1 << 20
 
+// simulated is the size of the network that stands for one of so many nodes.
+func simulated(nodes int) int { return min(nodes, simulatedMost) }
+
 // Run works the report out. step is called now and then, may be nil, and may end it with an error.
 func Run(c Config, costs Costs, step func() error) (*Report, error) {
 	if err := c.Validate(); err != nil {
@@ -93,7 +96,7 @@ func (c Config) throughHeads(h Lookup) Lookup {
 
 // lookup simulates one overlay in which the share stale is dead.
 func (c Config) lookup(nodes int, stale float64, step func() error) (Lookup, error) {
-	nodes = min(nodes, simulatedMost)
+	nodes = simulated(nodes)
 	e := overlay.DefaultExperiment(c.Geometry.Geometry, nodes)
 	e.Config, e.Lookups, e.Seed, e.Bare = c.Geometry, c.Lookups, c.Seed, true
 	e.Dead = min(stale, 0.99)
@@ -121,7 +124,7 @@ func (c Config) lookup(nodes int, stale float64, step func() error) (Lookup, err
 // put is how many messages a put takes in the layer of heads, as the program does it: the walk and one store each at
 // the k nearest.
 func (c Config) put(step func() error) (float64, error) {
-	e := overlay.DefaultExperiment(overlay.Kademlia, min(c.clusters(), simulatedMost))
+	e := overlay.DefaultExperiment(overlay.Kademlia, simulated(c.clusters()))
 	e.Config, e.Lookups, e.Seed = c.Geometry, min(c.Lookups, 500), c.Seed
 	e.Bare = true
 	e.Exhaustive, e.Alpha, e.Beta = true, min(10, c.Geometry.K), min(3, c.Geometry.K)

@@ -175,7 +175,7 @@ func TestLimitIsMetWhereItSays(t *testing.T) {
 // is much of a link, and does not grow.
 func TestFirstLimitIsTheNearest(t *testing.T) {
 	c := small()
-	c.Endpoints, c.Cities, c.Session, c.Processor, c.Lookups = 75_000, 25_000, time.Hour, 1, 20
+	c.Endpoints, c.Cities, c.Session, c.Processor, c.Lookups = 75_000, 25_000, time.Hour, 1, 5
 	c.RegistryRate = 4e8
 	r := run(t, c)
 	first, _ := r.First()
@@ -192,11 +192,10 @@ func TestFirstLimitIsTheNearest(t *testing.T) {
 
 // More heads than are simulated: the answer is that of the largest network that is.
 func TestHeadsBeyondTheSimulation(t *testing.T) {
-	c := small()
-	c.Lookups = 2
-	c.Geometry = overlay.DefaultConfig(overlay.Chord)
-	if l, err := c.lookup(simulatedMost+1, 0, func() error { return nil }); err != nil || l.Nodes != simulatedMost {
-		t.Errorf("%+v %v", l, err)
+	for nodes, want := range map[int]int{1: 1, simulatedMost: simulatedMost, simulatedMost + 1: simulatedMost, 1 << 32: simulatedMost} {
+		if got := simulated(nodes); got != want {
+			t.Errorf("%d nodes are simulated by %d, want %d", nodes, got, want)
+		}
 	}
 }
 
