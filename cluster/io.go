@@ -50,6 +50,31 @@ type SelfChanged struct{ Row Row }
 // Stopping says that the node shuts down: a head resigns to the best live candidate, a member says good-bye.
 type Stopping struct{}
 
+// Health brings what the node notices of itself. Reason is empty while nothing speaks against leading; else it says
+// in a few words what does: "slow disk", "slow loop", "draining". A head that is not well hands over (R8), and a
+// candidate that is not goes to the tail of the list.
+type Health struct{ Reason string }
+
+// Attested brings what a head has measured of one of its members.
+type Attested struct {
+	ID          ID
+	Attestation Attestation
+}
+
+// Submitted says that results of this node are durable in its spool and are to be delivered.
+type Submitted struct{ Keys []ResultKey }
+
+// Stored says that results which came from a peer (or from this node itself) are durable on this node's disk:
+// as the head's, or as the copy of the head of Term.
+type Stored struct {
+	From ID
+	Term Term
+	Keys []ResultKey
+}
+
+// Released says that the registry has results: level 3 (R9).
+type Released struct{ Keys []ResultKey }
+
 func (Received) isInput()     {}
 func (Connected) isInput()    {}
 func (Disconnected) isInput() {}
@@ -57,12 +82,18 @@ func (Answered) isInput()     {}
 func (Learned) isInput()      {}
 func (SelfChanged) isInput()  {}
 func (Stopping) isInput()     {}
+func (Health) isInput()       {}
+func (Attested) isInput()     {}
+func (Submitted) isInput()    {}
+func (Stored) isInput()       {}
+func (Released) isInput()     {}
 
 // Output is what the caller carries out, in this order.
 type Output struct {
 	Hard   *HardState // 1. make durable, if not nil
 	Out    []Envelope // 2. send
 	Calls  []Call     // 2. call the registry, never waited for
+	Moves  []Transfer // 2. send results, never waited for
 	Events []Event    // 3. hand on
 }
 
@@ -72,6 +103,26 @@ type Envelope struct {
 	Addrs   [][]byte
 	Message *Message
 }
+
+// Transfer asks the caller to send the results under Keys, which are durable here, to a peer. The receiver makes them
+// durable and steps Stored. A transfer that fails is asked for again.
+type Transfer struct {
+	To    ID
+	Addrs [][]byte
+	Kind  TransferKind
+	Term  Term // of the head that sends or receives; whoever knows a higher one refuses
+	Keys  []ResultKey
+}
+
+// TransferKind is why results travel.
+type TransferKind string
+
+// The transfers.
+const (
+	TransferSubmit TransferKind = "submit" // a node's own results, to its head
+	TransferCopy   TransferKind = "copy"   // the head's results, to its backup
+	TransferOffer  TransferKind = "offer"  // what a former head holds, to the head that wants it
+)
 
 // RegistryCall is the kind of a request to the registry.
 type RegistryCall string
@@ -137,6 +188,20 @@ type BarredChanged struct {
 	Barred *Barred
 }
 
+// Acked says that results of this node have reached a level of durability (R9): 1 on the head, 2 on head and
+// backup, 3 in the registry.
+type Acked struct {
+	Keys  []ResultKey
+	Level uint
+}
+
+// Unsure says that a head began or ceased to doubt that it still leads, after a pause (R6). While On it acknowledges,
+// evicts and permits nothing and writes nothing to the DHT.
+type Unsure struct {
+	On    bool
+	Pause time.Duration
+}
+
 // Alarm says that something happened that should not, in one sentence for people.
 type Alarm struct{ Text string }
 
@@ -147,6 +212,8 @@ func (MemberJoined) isEvent()  {}
 func (MemberEvicted) isEvent() {}
 func (HeadLearned) isEvent()   {}
 func (BarredChanged) isEvent() {}
+func (Acked) isEvent()         {}
+func (Unsure) isEvent()        {}
 func (Alarm) isEvent()         {}
 
 // Roles as Status names them.
@@ -177,6 +244,13 @@ type Status struct {
 	Seq        uint64
 	Boot       uint64
 	Refused    uint64 // inputs that were malformed, foreign or above a bound
+	Shard      uint   // of this node
+	Shards     uint   // of the city
+	Unsure     bool   // a head that doubts that it still leads (R6)
+	Health     string // why this node should not lead; empty: nothing speaks against it
+	WhyNot     string // why this node is not a candidate, in one sentence; empty: it is one, or it leads
+	InLine     int    // its place in line for the next take-over, 1: next; 0: not in line
+	Watches    ID     // whom this node watches: the head of High; empty: nobody
 }
 
 // MemberInfo is one member. On a head LastHeard is the arrival of its last heartbeat; elsewhere rows are

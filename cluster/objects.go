@@ -89,6 +89,24 @@ type Row struct {
 	Boot      uint64   `cbor:"5,keyasint"`
 	Admission Signed   `cbor:"6,keyasint"`
 	Load      uint32   `cbor:"7,keyasint,omitempty"` // running sessions
+
+	// Attested is what a head measured of this member. Only heads fill it; what a member says of itself here is ignored.
+	Attested Attestation `cbor:"8,keyasint,omitzero"`
+}
+
+// Attestation is what a head measured of a member.
+type Attestation struct {
+	At        int64  `cbor:"1,keyasint"`           // unix ms, for display and renewal; 0: never measured
+	Reachable bool   `cbor:"2,keyasint,omitempty"` // a fresh connection to its address came about
+	Capacity  uint8  `cbor:"3,keyasint,omitempty"` // CapacityBucket of what was transferred
+	Prefix    string `cbor:"4,keyasint,omitempty"` // the network that it is in as the head sees it, "61.187.64.0/24": candidates should not share one
+}
+
+// ResultKey names one result: see probe.Key, of which it is the binary form.
+type ResultKey struct {
+	Node ID     `cbor:"1,keyasint"`
+	Boot uint64 `cbor:"2,keyasint"`
+	Seq  uint64 `cbor:"3,keyasint"`
 }
 
 // Ticket is a head's signed permission for one session. A zero limit leaves it to the target's own.
