@@ -43,14 +43,14 @@ func (m *Machine) adopt(raw Signed, from ID) error {
 // tellStale answers a lower term with the higher one.
 func (m *Machine) tellStale(to ID) {
 	if to != "" && m.high.lead != nil && m.limit.allow(m.clock.now, to) {
-		m.send(to, &Message{Stale: &m.high.raw})
+		m.send(to, &Message{Stale: m.highRaw()})
 	}
 }
 
 // tellLead says who leads.
 func (m *Machine) tellLead(to ID) {
 	if m.high.lead != nil && m.limit.allow(m.clock.now, to) {
-		m.send(to, &Message{Lead: &m.high.raw})
+		m.send(to, &Message{Lead: m.highRaw()})
 	}
 }
 

@@ -25,10 +25,10 @@ func (m *Machine) claim(k uint64, reason string) {
 	}
 	m.head.enter(m)
 	for _, id := range m.audience() {
-		m.send(id, &Message{Lead: &m.high.raw})
+		m.send(id, &Message{Lead: m.highRaw()})
 	}
 	if oldHead != m.self.ID && !m.candidate(oldHead) && (m.table.rows[oldHead] == nil || !m.table.rows[oldHead].alive) {
-		m.send(oldHead, &Message{Lead: &m.high.raw})
+		m.send(oldHead, &Message{Lead: m.highRaw()})
 	}
 	m.call(CallTakeover)
 	m.event(LeadChanged{Old: old, New: v.lead, Raw: v.raw, Term: v.term, Self: true, Reason: reason})

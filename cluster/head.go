@@ -321,6 +321,6 @@ func (m *Machine) callEvicted() {
 	})
 	for _, g := range gone[:min(len(gone), callsPerRound)] {
 		g.e.called = m.clock.now
-		m.send(g.id, &Message{Lead: &m.high.raw})
+		m.send(g.id, &Message{Lead: m.highRaw()})
 	}
 }

@@ -88,7 +88,8 @@ func (Submitted) isInput()    {}
 func (Stored) isInput()       {}
 func (Released) isInput()     {}
 
-// Output is what the caller carries out, in this order.
+// Output is what the caller carries out, in this order. The machine keeps nothing of it and changes nothing in it later:
+// other goroutines may encode it at their own pace.
 type Output struct {
 	Hard   *HardState // 1. make durable, if not nil
 	Out    []Envelope // 2. send

@@ -278,6 +278,12 @@ func (m *Machine) sendAt(to ID, addrs [][]byte, msg *Message) {
 	}
 }
 
+// highRaw is High for a message: a copy, because the caller encodes it while the machine goes on.
+func (m *Machine) highRaw() *Signed {
+	raw := m.high.raw
+	return &raw
+}
+
 func (m *Machine) event(e Event) { m.note.out.Events = append(m.note.out.Events, e) }
 
 func (m *Machine) alarm(format string, args ...any) { m.event(Alarm{fmt.Sprintf(format, args...)}) }

@@ -58,7 +58,9 @@ type host struct {
 	high    Term // S2
 	frozen  bool
 	events  []Event
-	checked []byte // S3: signature of the High that was verified
+	checked []byte     // S3: signature of the High that was verified
+	saying  []Envelope // what the last step sent, and how it was encoded then: the machine keeps its hands off it
+	said    [][]byte
 }
 
 type packet struct {
@@ -192,11 +194,18 @@ func (n *network) carry(h *host, out Output) {
 	if out.Hard != nil {
 		h.hard = *out.Hard
 	}
+	for i, raw := range h.said {
+		if !bytes.Equal(h.saying[i].Message.Encode(), raw) {
+			n.t.Fatalf("%s changed a %s after it had handed it out", h.name, h.saying[i].Message.Kind())
+		}
+	}
+	h.saying, h.said = out.Out, nil
 	for _, e := range out.Out {
 		p := packet{at: n.now.Add(n.delay), to: e.To, from: h.id, raw: e.Message.Encode()}
 		if len(p.raw) > MaxMessage {
 			n.t.Fatalf("%s of %d bytes", e.Message.Kind(), len(p.raw))
 		}
+		h.said = append(h.said, p.raw)
 		if n.jitter > 0 {
 			p.at = p.at.Add(time.Duration(n.rng.Int64N(int64(n.jitter))))
 		}
