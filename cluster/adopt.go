@@ -65,6 +65,7 @@ func (m *Machine) ask(to ID) {
 // with Stale, a higher one with WhoIs. Only an equal one may have an effect.
 func (m *Machine) judge(from ID, t Term) bool {
 	switch c := t.Compare(m.high.term); {
+	case c < 0 && skips(ruleFencing):
 	case c < 0:
 		m.tellStale(from)
 		return false

@@ -9,8 +9,9 @@ import (
 type Config struct {
 	Network    ed25519.PublicKey // the network key, pinned
 	City       City
-	Registry   ID  // for display only
-	MaxMembers int // bound of the member table; 0: DefaultMaxMembers
+	Registry   ID     // for display only
+	MaxMembers int    // bound of the member table; 0: DefaultMaxMembers
+	Trust      *Trust // of Network; several machines may share what one has verified; nil: its own
 }
 
 // DefaultMaxMembers bounds a head's member table: about 400 bytes a row.

@@ -65,7 +65,10 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 	if cfg.MaxMembers == 0 {
 		cfg.MaxMembers = DefaultMaxMembers
 	}
-	trust := NewTrust(cfg.Network)
+	trust := cfg.Trust
+	if trust == nil {
+		trust = NewTrust(cfg.Network)
+	}
 	a, err := trust.Admission(self.Admission)
 	if err != nil {
 		return nil, fmt.Errorf("own admission: %w", err)
@@ -144,6 +147,10 @@ func (m *Machine) advance(now Instant) {
 		m.watch.heard, m.watch.certAt = now, now
 		m.beat.next, m.beat.nextAsk = now, now
 		m.beat.rows = rowsToNewHead
+		if skips(ruleNewTerm) && m.restarted() {
+			m.takeOffice()
+			m.head.enter(m)
+		}
 		return
 	}
 	m.clock.now = max(now, m.clock.now)

@@ -110,7 +110,7 @@ func (m *Machine) CheckTicket(now Instant, from ID, s Signed, tool string) (*Tic
 		return refuse(TicketInitiator, "it was issued to %s, not to %s", k.Initiator.Short(), from.Short())
 	case k.Tool != tool:
 		return refuse(TicketTool, "it is for %q, not for %q", k.Tool, tool)
-	case issuer.term.Compare(m.high.term) < 0:
+	case issuer.term.Compare(m.high.term) < 0 && !skips(ruleFencing):
 		return nil, &RefusedTicket{Code: TicketStale, High: m.high.raw,
 			Text: fmt.Sprintf("its issuer leads term %s, this node follows %s; ask the new head", issuer.term, m.high.term)}
 	case k.Boot != m.self.Boot || !m.sentLately(k.Seq):

@@ -115,6 +115,8 @@ func (m *Machine) runWatch() {
 	}
 	w := &m.watch
 	switch p := w.probe; {
+	case p == nil && m.clock.now >= m.suspectAt(d) && skips(ruleProbe):
+		m.claim(k, m.reason())
 	case p == nil && m.clock.now >= m.suspectAt(d):
 		m.startProbe(k)
 	case p != nil && p.paused && m.clock.now >= p.until:
