@@ -19,6 +19,7 @@ type joinOptions struct {
 	listen  []string
 	tags    []string
 	quic    bool
+	members int
 	verbose int
 }
 
@@ -41,6 +42,7 @@ func joinCommand(e *env) *cobra.Command {
 	fl.StringArrayVar(&o.listen, "listen", nil, "multiaddr to listen on, several times if need be (default: every interface, TCP, a free port)")
 	fl.StringArrayVar(&o.tags, "tag", nil, "word that 'peerprobe nodes' shows beside this node, several times if need be")
 	fl.BoolVar(&o.quic, "quic", false, "listen on QUIC too")
+	fl.IntVar(&o.members, "members", node.DefaultMembers, "nodes of the own city to expect: sizes limits of connections, should this node lead")
 	verboseFlag(c, &o.verbose)
 	return c
 }
@@ -121,7 +123,7 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 	if len(o.listen) > 0 {
 		cfg.Listen = o.listen
 	}
-	cfg.Tags, cfg.QUIC, cfg.Log = o.tags, o.quic, e.logger(o.verbose)
+	cfg.Tags, cfg.QUIC, cfg.Members, cfg.Log = o.tags, o.quic, o.members, e.logger(o.verbose)
 	n, err := node.New(cfg)
 	if err != nil {
 		return err
