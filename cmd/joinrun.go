@@ -15,12 +15,13 @@ import (
 
 // joinOptions are the flags of `peerprobe join`.
 type joinOptions struct {
-	join    joinFlags
-	listen  []string
-	tags    []string
-	quic    bool
-	members int
-	verbose int
+	join     joinFlags
+	listen   []string
+	tags     []string
+	quic     bool
+	members  int
+	eventLog string
+	verbose  int
 }
 
 func joinCommand(e *env) *cobra.Command {
@@ -43,6 +44,8 @@ func joinCommand(e *env) *cobra.Command {
 	fl.StringArrayVar(&o.tags, "tag", nil, "word that 'peerprobe nodes' shows beside this node, several times if need be")
 	fl.BoolVar(&o.quic, "quic", false, "listen on QUIC too")
 	fl.IntVar(&o.members, "members", node.DefaultMembers, "nodes of the own city to expect: sizes limits of connections, should this node lead")
+	fl.StringVar(&o.eventLog, "event-log", "", "file to append a JSON line to for each change of head, ticket and acknowledgement")
+	_ = c.MarkFlagFilename("event-log")
 	verboseFlag(c, &o.verbose)
 	return c
 }
@@ -123,7 +126,7 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 	if len(o.listen) > 0 {
 		cfg.Listen = o.listen
 	}
-	cfg.Tags, cfg.QUIC, cfg.Members, cfg.Log = o.tags, o.quic, o.members, e.logger(o.verbose)
+	cfg.Tags, cfg.QUIC, cfg.Members, cfg.EventLog, cfg.Log = o.tags, o.quic, o.members, o.eventLog, e.logger(o.verbose)
 	n, err := node.New(cfg)
 	if err != nil {
 		return err

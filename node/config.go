@@ -27,6 +27,7 @@ type Config struct {
 	Members   int          // expected size of the cluster: sizes limits, should this node become head
 	Limits    probe.Limits // what this node grants as a target; its own limits always win
 	NoControl bool         // no local API socket (library use)
+	EventLog  string       // file that gets a JSON line for each change of head, ticket and acknowledgement; "": none
 	Log       *slog.Logger // default: discards
 }
 

@@ -149,6 +149,7 @@ func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (fo
 				werr = refuse(codeRefused, "no ticket: %v", err)
 				return
 			}
+			f.core.events.ticket("ticket", ticket, m.Status().Term, "")
 			found = append(found, candidate{
 				Peer: cluster.Peer{ID: p.Row.ID, Addrs: p.Row.Addrs}, Admission: p.Row.Admission, Ticket: ticket,
 			})

@@ -33,6 +33,8 @@ type core struct {
 	call  func(cluster.Call)
 	event func(cluster.Event)
 	log   *slog.Logger
+
+	events *eventLog // nil: none
 }
 
 func newCore(m *cluster.Machine, hard *store.HardFile, log *slog.Logger) *core {
@@ -53,18 +55,19 @@ func (c *core) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		var in cluster.Input
 		var out cluster.Output
 		select {
 		case <-ctx.Done():
 			return nil
-		case in := <-c.inbox:
+		case in = <-c.inbox:
 			out = c.step(in)
 		case ask := <-c.asks:
 			ask(c.machine, now())
 		case <-timer.C:
 			out = c.machine.Tick(now())
 		}
-		if err := c.carryOut(out); err != nil {
+		if err := c.carryOut(in, out); err != nil {
 			return err
 		}
 		c.arm(timer)
@@ -79,13 +82,14 @@ func (c *core) step(in cluster.Input) cluster.Output {
 	return out
 }
 
-// carryOut does what the machine asks for, in the order that it promises its peers.
-func (c *core) carryOut(out cluster.Output) error {
+// carryOut does what the machine asks for on an input (nil: it was time), in the order that it promises its peers.
+func (c *core) carryOut(in cluster.Input, out cluster.Output) error {
 	if out.Hard != nil {
 		if err := c.hard.Save(*out.Hard); err != nil {
 			return fmt.Errorf("cannot make the term durable, so this node must not act on it: %w", err)
 		}
 	}
+	c.events.output(c.machine, in, &out)
 	for _, e := range out.Out {
 		c.send(e)
 	}

@@ -161,7 +161,7 @@ func TestLoopStopsWithoutDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &core{hard: hard, send: func(cluster.Envelope) { t.Error("something was sent") }}
-	err = c.carryOut(cluster.Output{Hard: &cluster.HardState{Boot: 7}, Out: []cluster.Envelope{{}}})
+	err = c.carryOut(nil, cluster.Output{Hard: &cluster.HardState{Boot: 7}, Out: []cluster.Envelope{{}}})
 	if !errors.Is(err, store.ErrClosed) {
 		t.Errorf("error %v", err)
 	}

@@ -65,8 +65,9 @@ type peer struct {
 }
 
 type files struct {
-	db   *store.DB
-	hard *store.HardFile
+	db     *store.DB
+	hard   *store.HardFile
+	events *eventLog // nil: none
 }
 
 // roles are what a node does beside taking part in the election.
@@ -103,6 +104,9 @@ func (n *Node) open() (p *peer, err error) {
 	if p.files.hard, err = store.OpenHard(filepath.Join(n.cfg.Data, hardFile)); err != nil {
 		return p, err
 	}
+	if p.files.events, err = openEventLog(n.cfg.EventLog, n.cfg.Log); err != nil {
+		return p, err
+	}
 	return p, p.listen(p2p.Config{Key: key, Listen: n.cfg.Listen, QUIC: n.cfg.QUIC,
 		Members: n.cfg.Members, Bind: n.cfg.Bind, Log: n.cfg.Log})
 }
@@ -116,6 +120,7 @@ func (p *peer) close() error {
 	if p.files.hard != nil {
 		errs = append(errs, p.files.hard.Close())
 	}
+	p.files.events.close()
 	if p.files.db != nil {
 		errs = append(errs, p.files.db.Close())
 	}
@@ -356,6 +361,7 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.core = newCore(machine, p.files.hard, p.cfg.Log)
 	p.peers = newPeers(p.host, p.cfg.Log)
 	p.core.send, p.core.call, p.core.event = p.peers.send, p.reg.call, p.event
+	p.core.events = p.files.events
 	p.events = make(chan cluster.Event, eventQueue)
 	p.buildRoles()
 	p.reg.in = func(in cluster.Input) { p.core.put(context.Background(), in) } // the loop's end ends it
@@ -373,7 +379,7 @@ func (p *peer) buildRoles() {
 	r.find = newFinder(p.core, p.host, r.dht)
 	r.view = &viewer{core: p.core, host: p.host, find: r.find, trust: p.id.trust}
 	r.respond = &responder{core: p.core, host: p.host, db: db, limits: p.cfg.Limits, bind: p.cfg.Bind,
-		sign: p.id.sign, trust: p.id.trust, log: log}
+		sign: p.id.sign, trust: p.id.trust, log: log, events: p.files.events}
 	r.deliver = &delivery{core: p.core, host: p.host, db: db, registry: p.reg.peers, sign: p.id.sign, log: log,
 		uplink: make(chan shipment), kick: make(chan struct{}, 1), aside: map[probe.Key]time.Time{}}
 	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }

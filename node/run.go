@@ -37,7 +37,7 @@ func (e *movedError) Error() string {
 }
 
 // run starts everything, waits, and joins everything. ctx asks it to leave; run is cut by Kill.
-func (p *peer) run(ctx, run context.Context, ready func()) error {
+func (p *peer) run(ctx, run context.Context, ready func()) (err error) {
 	ctl, closeControl, err := p.openControl()
 	if err != nil {
 		return err
@@ -45,6 +45,7 @@ func (p *peer) run(ctx, run context.Context, ready func()) error {
 	defer closeControl()
 	live, stop := context.WithCancel(run)
 	defer stop()
+	defer p.logLife(run)(&err)
 	g, live := errgroup.WithContext(live)
 	p.peers.start(live)
 	g.Go(func() error { return p.core.run(live) })
@@ -77,6 +78,30 @@ func (p *peer) run(ctx, run context.Context, ready func()) error {
 		err = nil
 	}
 	return errors.Join(err, moved)
+}
+
+// logLife tells the event log of this life's begin, and when the returned function is called of its end. A killed
+// node says nothing more.
+func (p *peer) logLife(kill context.Context) (end func(*error)) {
+	l := p.files.events
+	st := p.core.status.Load()
+	closeLog := l.start(eventSelf{node: p2p.IDText(p.host.ID()), city: string(st.City), boot: st.Boot, trust: p.id.trust,
+		shard: func() uint { return p.core.status.Load().Shard }})
+	line := eventLine{Event: "boot", Term: termEvent(st.Term), Text: Version()}
+	if st.High != nil {
+		line.Head, line.Self = p2p.IDText(st.High.Head), st.High.Head == st.Self
+	}
+	l.put(line)
+	return func(err *error) {
+		if kill.Err() == nil {
+			line := eventLine{Event: "stop", Term: termEvent(p.core.status.Load().Term), Reason: "asked to"}
+			if *err != nil {
+				line.Reason = (*err).Error()
+			}
+			l.put(line)
+		}
+		closeLog()
+	}
 }
 
 // remember feeds the machine the heads of other cities and the addresses of members that an earlier run

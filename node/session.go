@@ -34,6 +34,7 @@ type responder struct {
 	sign   func(domain string, v any) cluster.Signed
 	trust  *cluster.Trust
 	log    *slog.Logger
+	events *eventLog
 
 	serving atomic.Int64
 	served  atomic.Uint64
@@ -98,7 +99,9 @@ func (t *responder) agree(ctx context.Context, r p2p.Remote, open *sessionOpen) 
 	var err error
 	if !t.core.ask(ctx, func(m *cluster.Machine, at cluster.Instant) {
 		ticket, err = m.CheckTicket(at, r.ID, open.Ticket, open.Tool)
-		lead = m.Status().HighRaw
+		st := m.Status()
+		lead = st.HighRaw
+		t.logTicket(open.Ticket, st.Term, err)
 	}) {
 		return info, nil, refuse(codeBusy, "the node is stopping"), lead
 	}
@@ -115,6 +118,15 @@ func (t *responder) agree(ctx context.Context, r p2p.Remote, open *sessionOpen) 
 	}
 	info.Params, lowered = open.Params.Grant(within(t.limits, ticket))
 	return info, lowered, nil, lead
+}
+
+// logTicket tells the event log what became of a ticket that was shown.
+func (t *responder) logTicket(ticket cluster.Signed, high cluster.Term, err error) {
+	if err == nil {
+		t.events.ticket("accept", ticket, high, "")
+	} else if no := new(cluster.RefusedTicket); errors.As(err, &no) {
+		t.events.ticket("refuse", ticket, high, no.Code)
+	}
 }
 
 // within lowers the node's limits to what the ticket allows.
