@@ -36,7 +36,7 @@ func (m *mesh) measure(t *testing.T, flags ...string) answer {
 	t.Helper()
 	var a answer
 	args := append([]string{"measure", "--to", "wuhan", "--explain", "--packets", "--count", fmt.Sprint(packets), "--interval", "20ms"}, flags...)
-	if err := ask(m.initiator.data, &a, args...); err != nil {
+	if err := m.ask(&a, args...); err != nil {
 		t.Fatal(err)
 	}
 	m.checkWay(t, a)
@@ -139,7 +139,7 @@ func (m *mesh) checkArchive(t *testing.T, want int) {
 	t.Helper()
 	took := eventually(t, "results at the registry", func() error {
 		var page struct{ Results []probe.Result }
-		if err := get(m.lab.prefix+registryAddr, "http://127.0.0.1:7402/api/v1/results", &page); err != nil {
+		if err := m.lab.Get(registryAddr, "http://127.0.0.1:7402/api/v1/results", &page); err != nil {
 			return err
 		}
 		keys := map[string]bool{}
@@ -157,7 +157,7 @@ func (m *mesh) checkArchive(t *testing.T, want int) {
 	t.Logf("the registry has %d results after %v", want, took)
 	eventually(t, "an empty spool", func() error {
 		var s struct{ Spool struct{ Depth int } }
-		if err := ask(m.initiator.data, &s, "status"); err != nil {
+		if err := m.ask(&s, "status"); err != nil {
 			return err
 		}
 		if s.Spool.Depth != 0 {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
 )
 
 // The paper's hosts: those that it names first in each city, others of the same networks after them. The first
@@ -36,20 +38,19 @@ const ttlThroughRouter = 63
 
 // mesh is the running experiment.
 type mesh struct {
-	lab       *lab
-	dir       string
-	geoMap    string
-	registry  *process
-	nodes     map[string]*process // by address
-	initiator *process
-	ids       map[string]string // address -> peer id, from Table 1
+	bin      *lab.Binary
+	lab      *lab.Lab
+	dir      string
+	geoMap   string
+	registry *lab.Process
+	nodes    map[string]*lab.Process // by address
+	ids      map[string]string       // address -> peer id, from Table 1
 }
 
 // TestPaperExperiment is section 4 of the paper from the first registration to the result, and what the paper
 // promises beyond it: a city's head may die, and the registry may be away.
 func TestPaperExperiment(t *testing.T) {
-	needLab(t)
-	m := buildMesh(t)
+	m := buildMesh(t, needLab(t))
 	m.checkTable(t)
 
 	m.checkTarget(t, m.measure(t), wuhanHead)
@@ -61,14 +62,14 @@ func TestPaperExperiment(t *testing.T) {
 	m.checkArchive(t, 2)
 
 	before := m.cluster(t, "wuhan")
-	m.nodes[wuhanHead].kill(t)
+	m.nodes[wuhanHead].Kill(t)
 	second := m.newHead(t, before)
 	m.checkTarget(t, m.measure(t), second.HeadIP)
 
-	m.registry.kill(t)
+	m.registry.Kill(t)
 	m.checkTarget(t, m.measure(t), second.HeadIP)
 
-	m.nodes[second.HeadIP].kill(t)
+	m.nodes[second.HeadIP].Kill(t)
 	third := m.newHead(t, second)
 	m.checkTarget(t, m.measure(t), third.HeadIP)
 
@@ -76,15 +77,15 @@ func TestPaperExperiment(t *testing.T) {
 	m.checkArchive(t, 5)
 }
 
-func buildMesh(t *testing.T) *mesh {
-	m := &mesh{dir: scratch(t), nodes: map[string]*process{}, ids: map[string]string{}}
+func buildMesh(t *testing.T, b *lab.Binary) *mesh {
+	m := &mesh{bin: b, dir: b.Scratch(t), nodes: map[string]*lab.Process{}, ids: map[string]string{}}
 	m.geoMap = filepath.Join(m.dir, "places")
 	if err := os.WriteFile(m.geoMap, []byte(places), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.lab = newLab(t)
+	m.lab = lab.New(t)
 	for _, addr := range append([]string{registryAddr, changshaHead, wuhanHead}, endpointAddrs...) {
-		m.lab.host(t, addr)
+		m.lab.Host(t, addr)
 	}
 	m.startRegistry(t)
 	m.startNode(t, changshaHead)
@@ -92,10 +93,9 @@ func buildMesh(t *testing.T) *mesh {
 	for _, addr := range endpointAddrs {
 		m.startNode(t, addr)
 	}
-	m.initiator = m.nodes[initiatorAddr]
 	t.Cleanup(func() { // side by side, before each is waited for
 		for _, p := range m.nodes {
-			p.terminate()
+			p.Terminate()
 		}
 	})
 	return m
@@ -103,23 +103,21 @@ func buildMesh(t *testing.T) *mesh {
 
 func (m *mesh) startRegistry(t *testing.T) {
 	t.Helper()
-	m.registry = start(t, m.lab.prefix+registryAddr, registryAddr, m.dir, "rs",
+	m.registry = m.lab.Start(t, m.bin, registryAddr, m.dir, "rs",
 		"--data", filepath.Join(m.dir, "rs"), "--geo-map", m.geoMap, "--advertise", registryAddr, "--tokens", "-v")
 }
 
 // startNode runs the command that the registry printed, word for word, with a data directory of its own.
 func (m *mesh) startNode(t *testing.T, addr string) {
 	t.Helper()
-	words := strings.Fields(m.registry.line)
+	words := strings.Fields(m.registry.Line)
 	if len(words) < 4 || words[0] != "peerprobe" || words[1] != "join" {
-		t.Fatalf("the registry's first line is not a join command: %q", m.registry.line)
+		t.Fatalf("the registry's first line is not a join command: %q", m.registry.Line)
 	}
-	data := filepath.Join(m.dir, addr)
-	p := start(t, m.lab.prefix+addr, addr, m.dir, append(words[1:], "--data", data, "-v")...)
-	if city := cityOf(addr); !strings.HasPrefix(p.line, "joined "+city+" as ") {
-		t.Errorf("%s is of %s, but it printed %q", addr, city, p.line)
+	p := m.lab.Start(t, m.bin, addr, m.dir, append(words[1:], "--data", filepath.Join(m.dir, addr), "-v")...)
+	if city := cityOf(addr); !strings.HasPrefix(p.Line, "joined "+city+" as ") {
+		t.Errorf("%s is of %s, but it printed %q", addr, city, p.Line)
 	}
-	p.data = data
 	m.nodes[addr] = p
 }
 
@@ -138,7 +136,7 @@ func (m *mesh) checkTable(t *testing.T) {
 	t.Helper()
 	eventually(t, "Table 1", func() error {
 		var rows []nodeRow
-		if err := ask(m.initiator.data, &rows, "nodes"); err != nil {
+		if err := m.ask(&rows, "nodes"); err != nil {
 			return err
 		}
 		if len(rows) != len(m.nodes) {
@@ -160,6 +158,11 @@ func (m *mesh) checkTable(t *testing.T) {
 	}
 }
 
+// ask runs a command of the program beside the initiator.
+func (m *mesh) ask(into any, args ...string) error {
+	return m.bin.Ask(filepath.Join(m.dir, initiatorAddr), into, args...)
+}
+
 type clusterRow struct {
 	City, Head, HeadIP, Term, Reason string
 	Members                          int
@@ -170,7 +173,7 @@ func (m *mesh) cluster(t *testing.T, city string) clusterRow {
 	var found clusterRow
 	eventually(t, "the cluster of "+city, func() error {
 		var rows []clusterRow
-		if err := ask(m.initiator.data, &rows, "clusters"); err != nil {
+		if err := m.ask(&rows, "clusters"); err != nil {
 			return err
 		}
 		at := slices.IndexFunc(rows, func(r clusterRow) bool { return r.City == city })
@@ -197,7 +200,7 @@ func (m *mesh) newHead(t *testing.T, before clusterRow) clusterRow {
 	})
 	epoch, k := term(t, before.Term)
 	newEpoch, newK := term(t, now.Term)
-	if newEpoch == epoch && newK <= k || newEpoch != epoch && m.registry.ended() {
+	if newEpoch == epoch && newK <= k || newEpoch != epoch && m.registry.Ended() {
 		t.Errorf("the term went from %s to %s: that is not a higher one", before.Term, now.Term)
 	}
 	if m.nodes[now.HeadIP] == nil || cityOf(now.HeadIP) != before.City {

@@ -8,17 +8,22 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
 )
 
 // quickStart is the heading in the README under which a new user finds the commands to type.
 const quickStart = "## On hosts of your own"
 
+// readmeAddr is the host that the commands are typed on.
+const readmeAddr = "192.0.2.10"
+
 // TestReadme types what the README says, word for word, on one host: what is shown to a new user works.
 func TestReadme(t *testing.T) {
-	needLab(t)
-	dir := scratch(t)
-	lab := newLab(t)
-	ns := lab.host(t, "192.0.2.10")
+	bin := needLab(t)
+	dir := bin.Scratch(t)
+	l := lab.New(t)
+	ns := l.Host(t, readmeAddr)
 	measured := false
 	for _, line := range readmeCommands(t) {
 		line, _, _ = strings.Cut(line, " #")
@@ -28,10 +33,10 @@ func TestReadme(t *testing.T) {
 		case len(words) < 2 || words[0] != "./peerprobe":
 			t.Errorf("the README shows %q: only peerprobe's own commands are expected here", line)
 		case words[1] == "rs" || words[1] == "join":
-			p := start(t, ns, words[1], dir, words[1:]...)
-			t.Logf("%s\n%s", line, p.line)
+			p := l.Start(t, bin, readmeAddr, dir, words[1:]...)
+			t.Logf("%s\n%s", line, p.Line)
 		default:
-			cmd := exec.Command("ip", append([]string{"netns", "exec", ns, binary.path}, words[1:]...)...)
+			cmd := exec.Command("ip", append([]string{"netns", "exec", ns, bin.Path}, words[1:]...)...)
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "CI=true")
 			out, err := cmd.CombinedOutput()
