@@ -1,0 +1,92 @@
+// Package trail reads the event logs that nodes write (`peerprobe join --event-log`), merges those of all processes of
+// a machine by their common clock, and judges afterwards whether the mesh kept its promises: one node a term, a highest
+// term that never falls, nothing of a lower term accepted, no acknowledged result lost, one certificate an epoch.
+//
+// It is not part of the program: tests and the programs that measure faults use it. It judges only what was logged;
+// what a log cannot show (a message on the wire) it cannot judge.
+//
+// It promises to find every violation that the lines in hand prove, and none that they do not.
+package trail
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// Term names one node's time as head.
+type Term struct {
+	Epoch uint64
+	Hash  string // the first 8 bytes of the certificate's hash, in hex
+	Shard uint
+	K     uint64
+}
+
+// Compare orders terms as the protocol does: by epoch, then certificate, then take-overs.
+func (t Term) Compare(o Term) int {
+	return cmp.Or(cmp.Compare(t.Epoch, o.Epoch), cmp.Compare(t.Hash, o.Hash), cmp.Compare(t.K, o.K))
+}
+
+func (t Term) String() string { return fmt.Sprintf("%d.%.4s/%d/%d", t.Epoch>>16, t.Hash, t.Shard, t.K) }
+
+// Event is one line of one log. Fields that an event does not have are empty.
+type Event struct {
+	File string `json:"-"` // whose log: one file is one data directory
+	Line int    `json:"-"` // from 1
+
+	Mono      int64 // ns of CLOCK_BOOTTIME
+	Node      string
+	City      string
+	Shard     uint
+	Boot      uint64
+	Event     string
+	Term      *Term
+	High      *Term // the node's own highest, where another term was judged
+	Head      string
+	Self      bool
+	Reason    string
+	ID        string
+	SilenceMs int64
+	PauseMs   int64
+	Level     uint
+	Keys      []string
+	Session   string
+	Text      string
+	Lost      uint64 // lines before this one that could not be written
+}
+
+func (e Event) where() string { return fmt.Sprintf("%s:%d", e.File, e.Line) }
+
+// Read merges logs in the order of their common clock; lines of one file keep their order. A line that is no JSON was
+// cut short by a kill or a full disk, and is passed over.
+func Read(files ...string) ([]Event, error) {
+	var all []Event
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if os.IsNotExist(err) {
+			continue // its process did not come that far
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Parse(name, text)...)
+	}
+	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Compare(a.Mono, b.Mono) })
+	return all, nil
+}
+
+// Parse reads the lines of one log.
+func Parse(name string, text []byte) (events []Event) {
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		e := Event{File: name, Line: n}
+		if json.Unmarshal(line, &e) == nil {
+			events = append(events, e)
+		}
+	}
+	return events
+}
