@@ -76,6 +76,10 @@ type Stored struct {
 // Released says that the registry has results: level 3 (R9).
 type Released struct{ Keys []ResultKey }
 
+// Withdrawn says that results of this node are not to be delivered any more: a full spool dropped them, or they were
+// refused for what is in them. Submitted brings them back.
+type Withdrawn struct{ Keys []ResultKey }
+
 func (Received) isInput()     {}
 func (Connected) isInput()    {}
 func (Disconnected) isInput() {}
@@ -88,6 +92,7 @@ func (Attested) isInput()     {}
 func (Submitted) isInput()    {}
 func (Stored) isInput()       {}
 func (Released) isInput()     {}
+func (Withdrawn) isInput()    {}
 
 // Output is what the caller carries out, in this order. The machine keeps nothing of it and changes nothing in it later:
 // other goroutines may encode it at their own pace.
@@ -197,6 +202,10 @@ type Acked struct {
 	Level uint
 }
 
+// Trimmed says that results which this node held as a copy, or as a former head, are in the registry: it keeps them for
+// Retention, in case the registry loses its disk, and then lets them go.
+type Trimmed struct{ Keys []ResultKey }
+
 // Unsure says that a head began or ceased to doubt that it still leads, after a pause (R6). While On it acknowledges,
 // evicts and permits nothing and writes nothing to the DHT.
 type Unsure struct {
@@ -215,6 +224,7 @@ func (MemberEvicted) isEvent() {}
 func (HeadLearned) isEvent()   {}
 func (BarredChanged) isEvent() {}
 func (Acked) isEvent()         {}
+func (Trimmed) isEvent()       {}
 func (Unsure) isEvent()        {}
 func (Alarm) isEvent()         {}
 
@@ -253,6 +263,7 @@ type Status struct {
 	WhyNot     string // why this node is not a candidate, in one sentence; empty: it is one, or it leads
 	InLine     int    // its place in line for the next take-over, 1: next; 0: not in line
 	Watches    ID     // whom this node watches: the head of High; empty: nobody
+	Ledger     LedgerStatus
 }
 
 // MemberInfo is one member. On a head LastHeard is the arrival of its last heartbeat; elsewhere rows are

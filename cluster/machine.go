@@ -214,6 +214,14 @@ func (m *Machine) handle(in Input) error {
 		return m.selfChanged(in.Row)
 	case Stopping:
 		m.stop()
+	case Submitted:
+		m.submitted(in.Keys)
+	case Stored:
+		m.stored(in)
+	case Released:
+		m.released(in.Keys)
+	case Withdrawn:
+		m.withdrawn(in.Keys)
 	default:
 		return fmt.Errorf("%w: %T", ErrForeign, in)
 	}
@@ -250,6 +258,14 @@ func (m *Machine) received(from ID, msg *Message) error {
 		m.onHeads(from, msg.Heads)
 	case msg.Cert != nil:
 		return m.onCert(msg.Cert)
+	case msg.ResAck != nil:
+		m.onResAck(from, msg.ResAck)
+	case msg.Offer != nil:
+		m.onOffer(from, msg.Offer)
+	case msg.Want != nil:
+		m.onWant(from, msg.Want)
+	case msg.Trim != nil:
+		m.onTrim(from, msg.Trim)
 	default:
 		return fmt.Errorf("%w: empty message from %s", ErrForeign, from.Short())
 	}

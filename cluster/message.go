@@ -19,8 +19,13 @@ import (
 //	10 ReplAck   candidate -> head
 //	11 Heads     head <-> head of another city
 //	12 Cert      anyone -> the names of a certificate
+//	13 ResAck    head -> owner of results: at which level they are (ledgermsg.go, so are the next)
+//	14 Offer     who holds results that are not in the registry -> head
+//	15 Want      head -> who offered
+//	16 Trim      head -> who holds copies: they are in the registry
 //
-// Version log: 1 first version.
+// Version log: 1 first version; kinds 13 to 16 and results in ReplAck were added without a new one: a node that does not
+// know them refuses the frame, and loses only what they are for.
 
 // MaxMessage is the size of the largest frame of the member and register protocols, in bytes.
 const MaxMessage = 64 << 10
@@ -54,6 +59,10 @@ type Message struct {
 	ReplAck   *ReplAck     `cbor:"10,keyasint,omitempty"`
 	Heads     *Heads       `cbor:"11,keyasint,omitempty"`
 	Cert      *CertMessage `cbor:"12,keyasint,omitempty"`
+	ResAck    *ResAck      `cbor:"13,keyasint,omitempty"`
+	Offer     *Offer       `cbor:"14,keyasint,omitempty"`
+	Want      *Want        `cbor:"15,keyasint,omitempty"`
+	Trim      *Trim        `cbor:"16,keyasint,omitempty"`
 }
 
 // Beacon says that the head of Term is alive.
@@ -120,10 +129,12 @@ type Replicate struct {
 	Heads []Signed `cbor:"7,keyasint,omitempty"`
 }
 
-// ReplAck says how far the copy is. It may be below what was asked: the head goes on from there.
+// ReplAck says how far the copy is. It may be below what was asked: the head goes on from there. One with Results says
+// instead that these are durable at the sender: copies at a backup, or at the head what somebody offered.
 type ReplAck struct {
-	Term Term   `cbor:"1,keyasint"`
-	Upto uint64 `cbor:"2,keyasint"`
+	Term    Term        `cbor:"1,keyasint"`
+	Upto    uint64      `cbor:"2,keyasint"`
+	Results []ResultKey `cbor:"3,keyasint,omitempty"`
 }
 
 // HeadRef names the Lead that somebody knows of a city.
@@ -165,11 +176,12 @@ type messageField struct {
 	set  bool
 }
 
-func (m *Message) fields() [12]messageField {
+func (m *Message) fields() [16]messageField {
 	return [...]messageField{
 		{"beacon", m.Beacon != nil}, {"lead", m.Lead != nil}, {"heartbeat", m.Heartbeat != nil}, {"stale", m.Stale != nil},
 		{"whois", m.WhoIs != nil}, {"probe", m.Probe != nil}, {"proberes", m.ProbeRes != nil}, {"resign", m.Resign != nil},
 		{"replicate", m.Replicate != nil}, {"replack", m.ReplAck != nil}, {"heads", m.Heads != nil}, {"cert", m.Cert != nil},
+		{"resack", m.ResAck != nil}, {"offer", m.Offer != nil}, {"want", m.Want != nil}, {"trim", m.Trim != nil},
 	}
 }
 
@@ -207,7 +219,7 @@ func (m *Message) check() error {
 	case m.Heads != nil:
 		return m.Heads.check()
 	}
-	return nil
+	return m.checkResults()
 }
 
 func (h *Heads) check() error {

@@ -20,6 +20,7 @@ func samples() map[string]any {
 	term := Term{Epoch: 0x18bcfe568001234, CertHash: [32]byte{1, 2, 3}, K: 4}
 	row := Row{ID: testID("a"), Addrs: [][]byte{{4, 127, 0, 0, 1}}, Priority: Priority{true, 3, 2, 1}, FirstSeen: startMs, Boot: 7, Admission: signed, Load: 2}
 	ref := HeadRef{City: "wuhan", Epoch: 5, K: 6, Seq: 7}
+	keys := []ResultKey{{testID("a"), 7, 1}, {testID("b"), 8, 1 << 40}}
 	return map[string]any{
 		"beacon":    &Message{Beacon: &Beacon{term, 7, 8, 9, 10, testID("b")}},
 		"lead":      &Message{Lead: &signed},
@@ -30,9 +31,13 @@ func samples() map[string]any {
 		"proberes":  &Message{ProbeRes: &ProbeRes{term, 3, true, true, 8, 9, signed}},
 		"resign":    &Message{Resign: &Resign{term, testID("b")}},
 		"replicate": &Message{Replicate: &Replicate{term, 1, 5, true, []Row{row}, []ID{testID("c")}, []Signed{signed}}},
-		"replack":   &Message{ReplAck: &ReplAck{term, 5}},
+		"replack":   &Message{ReplAck: &ReplAck{term, 5, keys}},
 		"heads":     &Message{Heads: &Heads{2, []HeadRef{ref}, []Signed{signed}, []HeadRef{ref}}},
 		"cert":      &Message{Cert: &CertMessage{signed, signed}},
+		"resack":    &Message{ResAck: &ResAck{term, 2, keys}},
+		"offer":     &Message{Offer: &Offer{term, keys, true}},
+		"want":      &Message{Want: &Want{term, keys}},
+		"trim":      &Message{Trim: &Trim{term, keys}},
 		"request": &Request{Version, CallPropose, Peer{testID("a"), row.Addrs}, "wuhan", []string{"t"}, true, "token", signed, signed, signed,
 			[]ID{testID("a")}, []Row{row}, []HeadRef{ref}, 12_000},
 		"answer":      &Answer{Version, &WireError{CodeNotHead, "text"}, signed, signed, []Signed{signed}, []Signed{signed}, startMs, true, signed},
@@ -115,6 +120,10 @@ func TestDecodeMessageRefuses(t *testing.T) {
 		"long address":      row(func(r *Row) { r.Addrs = [][]byte{make([]byte, 300)} }),
 		"heads step":        (&Message{Heads: &Heads{Step: 4}}).Encode(),
 		"heads city":        (&Message{Heads: &Heads{Step: 1, Digest: []HeadRef{{City: "A/B"}}}}).Encode(),
+		"level 0":           (&Message{ResAck: &ResAck{Level: 0}}).Encode(),
+		"level 4":           (&Message{ResAck: &ResAck{Level: 4}}).Encode(),
+		"nobody's result":   (&Message{Offer: &Offer{Keys: []ResultKey{{Seq: 1}}}}).Encode(),
+		"many results":      (&Message{Trim: &Trim{Keys: slices.Repeat([]ResultKey{{Node: testID("a")}}, maxKeys+1)}}).Encode(),
 		"replicate back":    (&Message{Replicate: &Replicate{From: 5, Upto: 4}}).Encode(),
 	} {
 		if m, err := DecodeMessage(raw); err == nil {
