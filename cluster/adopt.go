@@ -6,18 +6,16 @@ import (
 )
 
 // adopt takes in a Lead, by any path (R1). from is who sent it, "" where nobody did. A Lead of another
-// city goes to the table of other heads.
+// city or shard goes to the table of other heads.
 func (m *Machine) adopt(raw Signed, from ID) error {
 	v, err := newLeadView(m.env.trust, raw)
 	if err != nil {
 		return fmt.Errorf("Lead from %s: %w", from.Short(), err)
 	}
-	if v.lead.City != m.env.cfg.City {
+	if !m.mine(v) {
 		m.learnHead(v)
+		m.offerCert(v.cert) // of another shard of this city: the epoch is everybody's
 		return nil
-	}
-	if v.lead.Shard != 0 {
-		return nil // another shard of this city
 	}
 	switch c := v.term.Compare(m.high.term); {
 	case c > 0:
@@ -42,15 +40,15 @@ func (m *Machine) adopt(raw Signed, from ID) error {
 
 // tellStale answers a lower term with the higher one.
 func (m *Machine) tellStale(to ID) {
-	if to != "" && m.high.lead != nil && m.limit.allow(m.clock.now, to) {
-		m.send(to, &Message{Stale: m.highRaw()})
+	if raw := m.leadFor(to); to != "" && !raw.Empty() && m.limit.allow(m.clock.now, to) {
+		m.send(to, &Message{Stale: &raw})
 	}
 }
 
-// tellLead says who leads.
+// tellLead says who leads, in the shard of the one that is told.
 func (m *Machine) tellLead(to ID) {
-	if m.high.lead != nil && m.limit.allow(m.clock.now, to) {
-		m.send(to, &Message{Lead: m.highRaw()})
+	if raw := m.leadFor(to); !raw.Empty() && m.limit.allow(m.clock.now, to) {
+		m.send(to, &Message{Lead: &raw})
 	}
 }
 
@@ -62,9 +60,11 @@ func (m *Machine) ask(to ID) {
 }
 
 // judge compares the term of a control message with High and answers what does not match: a lower one
-// with Stale, a higher one with WhoIs. Only an equal one may have an effect.
+// with Stale, a higher one with WhoIs. Only an equal one may have an effect; one of another shard has none.
 func (m *Machine) judge(from ID, t Term) bool {
 	switch c := t.Compare(m.high.term); {
+	case m.elsewhere(t):
+		return false
 	case c < 0 && skips(ruleFencing):
 	case c < 0:
 		m.tellStale(from)
@@ -110,7 +110,12 @@ func (m *Machine) setCert(v certView) {
 	if old := m.cert; old.cert != nil && old.cert.Epoch == v.cert.Epoch && old.hash != v.hash {
 		m.alarm("two certificates of %s have epoch %d: is the network key in use twice?", v.cert.City, v.cert.Epoch)
 	}
+	v.shard = v.cert.shardIn(m.self.ID)
+	divided := m.cert.cert != nil && m.shards() != len(v.cert.Successions)
 	m.cert, m.note.dirty, m.watch.certAt = v, true, m.clock.now
+	if divided {
+		m.moveShard()
+	}
 }
 
 // offerCert takes in a certificate that may be higher. A head carries over into it (R7): it claims at once
@@ -123,20 +128,20 @@ func (m *Machine) offerCert(v certView) bool {
 	if !m.leading() || v.compare(m.high.cert) <= 0 {
 		return true
 	}
-	if i := slices.Index(v.cert.Successions[0], m.self.ID); i >= 0 {
+	if i := slices.Index(m.list(), m.self.ID); i >= 0 {
 		m.claim(uint64(i), "a new certificate")
 		return true
 	}
-	msg := &Message{Resign: &Resign{Term: m.high.term, To: v.cert.Successions[0][0]}}
+	msg := &Message{Resign: &Resign{Term: m.high.term, To: m.list()[0]}}
 	m.stepDown("a new certificate does not list this node")
 	m.tellCert()
-	for _, id := range v.cert.Successions[0] {
+	for _, id := range m.list() {
 		m.send(id, msg)
 	}
 	return true
 }
 
-// tellCert forwards the certificate to its list and to the head.
+// tellCert forwards the certificate to its list, to the head, and to the heads of the other shards.
 func (m *Machine) tellCert() {
 	msg := &Message{Cert: &CertMessage{Certificate: m.cert.raw, Barred: m.barred.raw}}
 	for _, id := range m.list() {
@@ -145,6 +150,7 @@ func (m *Machine) tellCert() {
 	if !m.candidate(m.high.head()) {
 		m.send(m.high.head(), msg)
 	}
+	m.tellSiblings(msg)
 }
 
 func (m *Machine) onCert(c *CertMessage) error {

@@ -11,6 +11,7 @@ const (
 	rowsToNewHead  = 2                // so do the first ones to a new head: one may be lost
 	lateTenths     = 35               // a member is heard lately when its last heartbeat is younger than 3.5 intervals
 	stormSpread    = time.Millisecond // per member: spreads the first heartbeats to a new head
+	siblingsAsked  = 3                // heads of other shards that an orphan asks: each knows the heads of all
 )
 
 // beat is what a node says on its own: heartbeats, and questions while it has no head.
@@ -78,7 +79,9 @@ func (m *Machine) cutOff() time.Duration {
 
 // asking says that this node asks around: it is an orphan, or has not heard the head of High itself yet,
 // as after a boot.
-func (m *Machine) asking() bool { return m.orphan() || !m.leading() && !m.watch.direct }
+func (m *Machine) asking() bool {
+	return m.orphan() || !m.leading() && (!m.watch.direct || m.resharded())
+}
 
 // orphanAt is when silence will make this node an orphan.
 func (m *Machine) orphanAt() Instant { return m.watch.heard.Add(m.timers().Orphan + 1) }
@@ -142,7 +145,7 @@ func (m *Machine) nextBeat() uint64 {
 
 func (m *Machine) whoIs() *WhoIs { return &WhoIs{High: m.high.raw, Boot: m.self.Boot} }
 
-// askAround asks the last head, the candidates and the peers named in High who leads. A node that booted
+// askAround asks the last head, the candidates, the peers named in High and some heads of other shards who leads. A node that booted
 // while High says that it leads resigns with the same breath (R5).
 func (m *Machine) askAround() {
 	asked := slices.Clone(m.list())
@@ -156,6 +159,9 @@ func (m *Machine) askAround() {
 		for _, p := range m.high.lead.Addrs {
 			take(p.ID)
 		}
+	}
+	for _, h := range m.siblings()[:min(len(m.siblings()), siblingsAsked)] {
+		take(h.lead.Head)
 	}
 	for _, id := range asked {
 		if m.restarted() && m.candidate(id) {
@@ -171,8 +177,14 @@ func (m *Machine) onWhoIs(from ID, q *WhoIs) error {
 		if err != nil {
 			return err
 		}
-		if v.lead.City != m.env.cfg.City || v.term.Compare(m.high.term) > 0 {
+		switch {
+		case v.lead.City != m.env.cfg.City || m.mine(v) && v.term.Compare(m.high.term) > 0:
 			return m.adopt(q.High, from)
+		case !m.mine(v): // it is told of its own shard's head below, if that one's Lead is higher
+			_ = m.adopt(q.High, "") // verified above
+			if raw := m.leadFor(from); raw.Hash() == q.High.Hash() {
+				return nil
+			}
 		}
 		if v.term == m.high.term {
 			switch {

@@ -20,13 +20,21 @@ func (m *Machine) claim(k uint64, reason string) {
 	}
 	old, oldHead := m.high.lead, m.high.head()
 	m.setHigh(v)
-	if m.head == nil {
+	led := m.leading()
+	if !led {
 		m.takeOffice()
 	}
+	leavers := m.leavers()
 	m.head.enter(m)
 	for _, id := range m.audience() {
 		m.send(id, &Message{Lead: m.highRaw()})
 	}
+	if led {
+		for _, p := range leavers {
+			m.sendAt(p.ID, p.Addrs, &Message{Lead: m.highRaw()})
+		}
+	}
+	m.tellSiblings(&Message{Lead: m.highRaw()})
 	if oldHead != m.self.ID && !m.candidate(oldHead) && (m.table.rows[oldHead] == nil || !m.table.rows[oldHead].alive) {
 		m.send(oldHead, &Message{Lead: m.highRaw()})
 	}
@@ -36,7 +44,7 @@ func (m *Machine) claim(k uint64, reason string) {
 
 // signLead signs a Lead of the highest certificate's epoch, and verifies it as everybody else will.
 func (m *Machine) signLead(k, seq uint64, reason string) (leadView, bool) {
-	l := Lead{Certificate: m.cert.raw, Network: m.env.trust.Network(), City: m.env.cfg.City, K: k, Head: m.self.ID,
+	l := Lead{Certificate: m.cert.raw, Network: m.env.trust.Network(), City: m.env.cfg.City, Shard: m.shard(), K: k, Head: m.self.ID,
 		Boot: m.self.Boot, Seq: seq, Addrs: m.leadPeers(), Reason: reason}
 	raw := Sign(DomainLead, &l, m.env.sign)
 	for len(raw.Payload)+len(raw.Sig) > MaxLead && len(l.Addrs) > 1 {

@@ -255,6 +255,9 @@ func (m *Machine) checkRow(from ID, row *Row) error {
 	if err != nil {
 		return fmt.Errorf("admission of %s: %w", from.Short(), err)
 	}
+	if m.cert.cert.shardIn(from) != m.shard() {
+		return fmt.Errorf("%w: %s belongs to another shard of %s", ErrForeign, from.Short(), a.City)
+	}
 	if row.ID != from || a.ID != from || a.City != m.env.cfg.City || a.Class == ClassRegistry {
 		return fmt.Errorf("%w: %s shows the row of %s with an admission of %s for %s", ErrForeign, from.Short(), row.ID.Short(), a.ID.Short(), a.City)
 	}

@@ -1,18 +1,33 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
 
 // Settings of the table of other heads.
 const (
-	maxHeads     = 4096     // cities
+	maxHeads     = 4096     // of all cities and their shards
 	headsBudget  = 48 << 10 // bytes of Leads in one message
 	maxRefsShown = 1000     // entries of a digest: about 40 bytes each
 )
 
-// otherHead is the best Lead known of another city.
+// headKey is whose head it is.
+type headKey struct {
+	city  City
+	shard uint
+}
+
+func (k headKey) compare(l headKey) int {
+	return cmp.Or(cmp.Compare(k.city, l.city), cmp.Compare(k.shard, l.shard))
+}
+
+func (v leadView) key() headKey { return headKey{v.lead.City, v.lead.Shard} }
+
+func (r HeadRef) key() headKey { return headKey{r.City, r.Shard} }
+
+// otherHead is the best Lead known of another city, or of another shard of this one.
 type otherHead struct {
 	leadView
 	version uint64 // of the member table's counter
@@ -22,9 +37,10 @@ func (h *otherHead) known() KnownHead {
 	return KnownHead{City: h.lead.City, Shard: h.lead.Shard, Raw: h.raw, Lead: h.lead, Term: h.term}
 }
 
-// headTable holds the heads of other cities. They are never dropped: the term only rises.
+// headTable holds the other heads. They are dropped only where a city has fewer shards than before: the term only
+// rises.
 type headTable struct {
-	rows map[City]*otherHead
+	rows map[headKey]*otherHead
 	copy copied
 }
 
@@ -34,18 +50,40 @@ type copied struct {
 	upto uint64
 }
 
-func newHeadTable() headTable { return headTable{rows: make(map[City]*otherHead)} }
+func newHeadTable() headTable { return headTable{rows: make(map[headKey]*otherHead)} }
 
-// learnHead keeps the highest Lead of each other city.
+// keys are those of all known heads, by city and shard.
+func (t *headTable) keys() []headKey {
+	return slices.SortedFunc(maps.Keys(t.rows), headKey.compare)
+}
+
+// outdated says that a Lead is of a shard that its city does not have any more, or that is this node's own by now.
+func (m *Machine) outdated(v leadView) bool {
+	if v.lead.City == m.env.cfg.City {
+		return v.cert.compare(m.cert) < 0 && (v.lead.Shard >= uint(m.shards()) || v.lead.Shard == m.shard())
+	}
+	for s := range v.lead.Shard {
+		h := m.others.rows[headKey{v.lead.City, s}]
+		if h != nil && h.cert.compare(v.cert) > 0 && v.lead.Shard >= uint(len(h.cert.cert.Successions)) {
+			return true
+		}
+	}
+	return false
+}
+
+// learnHead keeps the highest Lead of each other city and shard.
 func (m *Machine) learnHead(v leadView) {
-	h := m.others.rows[v.lead.City]
+	if m.outdated(v) {
+		return
+	}
+	h := m.others.rows[v.key()]
 	if h == nil {
 		if len(m.others.rows) >= maxHeads {
 			m.note.refused++
 			return
 		}
 		h = &otherHead{}
-		m.others.rows[v.lead.City] = h
+		m.others.rows[v.key()] = h
 	}
 	switch c := v.term.Compare(h.term); {
 	case c < 0 || c == 0 && v.lead.Seq <= h.lead.Seq:
@@ -53,19 +91,24 @@ func (m *Machine) learnHead(v leadView) {
 	}
 	m.table.version++
 	h.leadView, h.version = v, m.table.version
+	for s := uint(len(v.cert.cert.Successions)); s < maxShards && v.lead.City != m.env.cfg.City; s++ {
+		if k := (headKey{v.lead.City, s}); m.others.rows[k] != nil && m.others.rows[k].cert.compare(v.cert) < 0 {
+			delete(m.others.rows, k)
+		}
+	}
 	m.event(HeadLearned{City: v.lead.City, Shard: v.lead.Shard, Lead: v.raw})
 }
 
 // digest names up to n of the known heads; of more, some in turn.
 func (m *Machine) digest(n int) []HeadRef {
-	cities := slices.Sorted(maps.Keys(m.others.rows))
+	keys := m.others.keys()
 	start := 0
-	if len(cities) > n {
-		start = m.env.rng.IntN(len(cities))
+	if len(keys) > n {
+		start = m.env.rng.IntN(len(keys))
 	}
-	out := make([]HeadRef, 0, min(n, len(cities)))
-	for i := range min(n, len(cities)) {
-		out = append(out, refOf(m.others.rows[cities[(start+i)%len(cities)]].leadView))
+	out := make([]HeadRef, 0, min(n, len(keys)))
+	for i := range min(n, len(keys)) {
+		out = append(out, refOf(m.others.rows[keys[(start+i)%len(keys)]].leadView))
 	}
 	return out
 }
@@ -75,8 +118,8 @@ func (m *Machine) compareHeads() {
 	if len(m.others.rows) == 0 {
 		return
 	}
-	cities := slices.Sorted(maps.Keys(m.others.rows))
-	h := m.others.rows[cities[m.env.rng.IntN(len(cities))]]
+	keys := m.others.keys()
+	h := m.others.rows[keys[m.env.rng.IntN(len(keys))]]
 	m.sendHead(h, &Message{Heads: &Heads{Step: 1, Digest: m.digest(maxRefsShown), Leads: []Signed{m.high.raw}}})
 }
 
@@ -105,7 +148,7 @@ func (m *Machine) onHeads(from ID, q *Heads) {
 		reply.Leads, reply.Want = m.newerThan(q.Digest)
 	case 2:
 		for _, r := range q.Want {
-			if h := m.others.rows[r.City]; h != nil {
+			if h := m.others.rows[r.key()]; h != nil {
 				reply.Leads = m.addLead(reply.Leads, h.raw)
 			}
 		}
@@ -117,18 +160,18 @@ func (m *Machine) onHeads(from ID, q *Heads) {
 
 // newerThan are the Leads that a digest lacks, the own city's first, and what it has that is newer.
 func (m *Machine) newerThan(digest []HeadRef) (leads []Signed, want []HeadRef) {
-	theirs := make(map[City]HeadRef, len(digest))
+	theirs := make(map[headKey]HeadRef, len(digest))
 	for _, r := range digest {
-		theirs[r.City] = r
+		theirs[r.key()] = r
 	}
 	if m.high.lead != nil {
-		if r, ok := theirs[m.high.lead.City]; !ok || refOf(m.high).compare(r) > 0 {
+		if r, ok := theirs[m.high.key()]; !ok || refOf(m.high).compare(r) > 0 {
 			leads = m.addLead(leads, m.high.raw)
 		}
 	}
-	for _, city := range slices.Sorted(maps.Keys(m.others.rows)) {
-		h := m.others.rows[city]
-		r, ok := theirs[city]
+	for _, key := range m.others.keys() {
+		h := m.others.rows[key]
+		r, ok := theirs[key]
 		switch c := refOf(h.leadView).compare(r); {
 		case !ok || c > 0:
 			leads = m.addLead(leads, h.raw)
@@ -137,8 +180,9 @@ func (m *Machine) newerThan(digest []HeadRef) (leads []Signed, want []HeadRef) {
 		}
 	}
 	for _, r := range digest {
-		if m.others.rows[r.City] == nil && r.City != m.env.cfg.City && len(want) < maxRefsShown {
-			want = append(want, HeadRef{City: r.City})
+		own := r.City == m.env.cfg.City && r.Shard == m.shard()
+		if m.others.rows[r.key()] == nil && !own && len(want) < maxRefsShown {
+			want = append(want, HeadRef{City: r.City, Shard: r.Shard})
 		}
 	}
 	return leads, want

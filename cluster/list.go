@@ -48,12 +48,12 @@ func (m *Machine) wanted() []ID {
 		return cmp.Or(cmp.Compare(number(a.flapping), number(b.flapping)), b.p.Compare(a.p), cmp.Compare(a.id, b.id))
 	})
 	out := []ID{m.self.ID}
-	for _, l := range living[:min(len(living), MaxSuccession-1)] {
+	for _, l := range living[:min(len(living), m.slots()-1)] {
 		out = append(out, l.id)
 	}
 	for _, id := range m.list() {
 		e := m.table.rows[id]
-		if len(out) < MaxSuccession && !slices.Contains(out, id) && !m.barred.ids[id] && e != nil && m.clock.now.Sub(e.last) < callFor {
+		if len(out) < m.slots() && !slices.Contains(out, id) && !m.barred.ids[id] && e != nil && m.clock.now.Sub(e.last) < callFor {
 			out = append(out, id)
 		}
 	}
@@ -80,7 +80,7 @@ func (m *Machine) runList() {
 	}
 	news := slices.ContainsFunc(want, func(id ID) bool { return !slices.Contains(have, id) })
 	at := l.last.Add(proposeEvery)
-	if len(have) < MaxSuccession && news {
+	if len(have) < m.slots() && news {
 		at = now
 	}
 	if at = max(at, l.after); now < at {

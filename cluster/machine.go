@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -100,7 +99,7 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 		if err != nil {
 			return nil, fmt.Errorf("%w: stored Lead: %w", ErrHardState, err)
 		}
-		if v.lead.City == cfg.City {
+		if m.mine(v) {
 			m.high = v
 			if v.cert.compare(m.cert) > 0 {
 				m.cert = v.cert
@@ -111,6 +110,9 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 		if _, err := m.barred.offer(trust, hard.Barred); err != nil {
 			return nil, fmt.Errorf("%w: stored list of barred nodes: %w", ErrHardState, err)
 		}
+	}
+	if m.cert.cert != nil {
+		m.cert.shard = m.cert.cert.shardIn(self.ID)
 	}
 	m.watch.seq = m.highSeq()
 	return m, nil
@@ -280,12 +282,12 @@ func (m *Machine) timers() Timers {
 	return m.cert.cert.Timers
 }
 
-// list is the succession in the highest certificate; nil: none.
+// list is the succession of this node's shard in the highest certificate; nil: none.
 func (m *Machine) list() []ID {
 	if m.cert.cert == nil {
 		return nil
 	}
-	return m.cert.cert.Successions[0]
+	return m.cert.cert.Successions[m.cert.shard]
 }
 
 func (m *Machine) candidate(id ID) bool { return slices.Contains(m.list(), id) }
@@ -323,7 +325,15 @@ func (m *Machine) addrsOf(id ID) [][]byte {
 			}
 		}
 	}
-	return m.book[id]
+	if addrs, ok := m.book[id]; ok {
+		return addrs
+	}
+	for _, h := range m.siblings() {
+		if i := slices.IndexFunc(h.lead.Addrs, func(p Peer) bool { return p.ID == id }); i >= 0 {
+			return h.lead.Addrs[i].Addrs
+		}
+	}
+	return nil
 }
 
 func (m *Machine) learnPeers(peers []Peer) {
@@ -360,6 +370,7 @@ func (m *Machine) Status() Status {
 		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
 		Cert: m.cert.cert, CertRaw: m.cert.raw, CutOff: m.cutOff(), Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
 		LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
+		Shard: m.shard(), Shards: uint(m.shards()),
 	}
 	if !m.leading() && m.beat.members > 0 {
 		s.Members = int(m.beat.members)
@@ -405,20 +416,20 @@ func (m *Machine) Members() []MemberInfo {
 	return out
 }
 
-// Heads are the known heads of other cities, by city.
+// Heads are the known heads of other cities, and of the other shards of this one, by city and shard.
 func (m *Machine) Heads() []KnownHead {
 	out := make([]KnownHead, 0, len(m.others.rows))
-	for _, city := range slices.Sorted(maps.Keys(m.others.rows)) {
-		out = append(out, m.others.rows[city].known())
+	for _, key := range m.others.keys() {
+		out = append(out, m.others.rows[key].known())
 	}
 	return out
 }
 
-// Head is the known head of another city.
+// Head is the first of the known heads of a city: see HeadsOf.
 func (m *Machine) Head(city City) (KnownHead, bool) {
-	h, ok := m.others.rows[city]
-	if !ok {
+	all := m.headsOf(city)
+	if len(all) == 0 {
 		return KnownHead{}, false
 	}
-	return h.known(), true
+	return all[0].known(), true
 }

@@ -85,17 +85,17 @@ func (m *Machine) frameFrom(from uint64) *Replicate {
 	type change struct {
 		version uint64
 		id      ID // a member
-		city    City
+		head    headKey
 	}
 	var changes []change
 	for id, e := range m.table.rows {
 		if e.version > from && (e.alive || from > 0) {
-			changes = append(changes, change{e.version, id, ""})
+			changes = append(changes, change{e.version, id, headKey{}})
 		}
 	}
-	for city, h := range m.others.rows {
+	for key, h := range m.others.rows {
 		if h.version > from {
-			changes = append(changes, change{h.version, "", city})
+			changes = append(changes, change{h.version, "", key})
 		}
 	}
 	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.version, b.version) })
@@ -108,8 +108,8 @@ func (m *Machine) frameFrom(from uint64) *Replicate {
 		}
 		r.Upto = c.version
 		switch e := m.table.rows[c.id]; {
-		case c.city != "":
-			raw := m.others.rows[c.city].raw
+		case c.id == "":
+			raw := m.others.rows[c.head].raw
 			r.Heads = append(r.Heads, raw)
 			size += len(raw.Payload) + len(raw.Sig)
 		case e.alive:
@@ -164,7 +164,7 @@ func (m *Machine) onReplicate(from ID, r *Replicate) {
 		m.table.remove(id)
 	}
 	for _, raw := range r.Heads {
-		if v, err := newLeadView(m.env.trust, raw); err == nil && v.lead.City != m.env.cfg.City {
+		if v, err := newLeadView(m.env.trust, raw); err == nil && !m.mine(v) {
 			m.learnHead(v)
 		}
 	}

@@ -102,8 +102,8 @@ func (m *Machine) CheckTicket(now Instant, from ID, s Signed, tool string) (*Tic
 		return nil, &RefusedTicket{Code: code, Text: fmt.Sprintf(format, args...)}
 	}
 	switch {
-	case lead.City != m.env.cfg.City || lead.Shard != 0:
-		return refuse(TicketCity, "its issuer leads %s, this node is in %s", lead.City, m.env.cfg.City)
+	case !m.mine(issuer):
+		return refuse(TicketCity, "its issuer leads shard %d of %s, this node is in shard %d of %s", lead.Shard, lead.City, m.shard(), m.env.cfg.City)
 	case k.Target != m.self.ID:
 		return refuse(TicketTarget, "it is for %s, this is %s", k.Target.Short(), m.self.ID.Short())
 	case k.Initiator != from:

@@ -11,6 +11,8 @@ type certView struct {
 	raw  Signed
 	cert *Certificate // nil: none
 	hash [32]byte
+
+	shard uint // of the node whose highest certificate this is; only Machine.cert has it
 }
 
 func newCertView(t *Trust, raw Signed) (certView, error) {
@@ -18,7 +20,7 @@ func newCertView(t *Trust, raw Signed) (certView, error) {
 	if err != nil {
 		return certView{}, err
 	}
-	return certView{raw, c, raw.Hash()}, nil
+	return certView{raw: raw, cert: c, hash: raw.Hash()}, nil
 }
 
 // compare orders certificates by (epoch, hash); none is the lowest.
@@ -42,7 +44,7 @@ func newLeadView(t *Trust, raw Signed) (leadView, error) {
 		return leadView{}, err
 	}
 	hash := l.Certificate.Hash()
-	return leadView{raw, l, certView{l.Certificate, c, hash}, Term{Epoch: c.Epoch, CertHash: hash, Shard: l.Shard, K: l.K}}, nil
+	return leadView{raw, l, certView{raw: l.Certificate, cert: c, hash: hash}, Term{Epoch: c.Epoch, CertHash: hash, Shard: l.Shard, K: l.K}}, nil
 }
 
 // head is the leading node, or "".

@@ -79,6 +79,8 @@ func (m *Machine) suspectAt(d int) Instant {
 		return m.clock.began // nobody else may lead
 	case m.high.lead == nil && d == 1:
 		return w.certAt // appointed: only the probe's wait
+	case d == 1 && m.resharded():
+		return w.certAt // nobody has led this shard
 	case d == 1 && w.down:
 		return w.downAt
 	}
@@ -204,6 +206,8 @@ func (m *Machine) decide(k uint64) {
 // reason says in a Lead why its head claims.
 func (m *Machine) reason() string {
 	switch head := m.high.head(); {
+	case m.resharded():
+		return "head of a new shard"
 	case m.reborn():
 		return "rebirth: nobody of the list before answered"
 	case head == "":
@@ -226,9 +230,9 @@ func (m *Machine) reborn() bool {
 		return false
 	}
 	if m.high.lead == nil {
-		return len(list) > 1
+		return len(list) > 1 && m.shards() == 1
 	}
-	return !slices.Contains(m.high.cert.cert.Successions[0], m.self.ID)
+	return !slices.Contains(m.high.cert.cert.listOf(m.self.ID), m.self.ID)
 }
 
 // heardHead notes a direct sign of life. Right after its connection closed, what still comes out of that
@@ -287,7 +291,7 @@ func (m *Machine) onProbe(from ID, p *Probe) {
 	if c := p.Term.Compare(m.high.term); c != 0 {
 		r := &ProbeRes{Term: p.Term, Req: p.Req}
 		if c < 0 {
-			r.High = m.high.raw
+			r.High = m.leadFor(from)
 		} else {
 			m.ask(from)
 		}
