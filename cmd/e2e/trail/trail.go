@@ -9,12 +9,8 @@
 package trail
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"os"
-	"slices"
 )
 
 // Term names one node's time as head.
@@ -61,32 +57,12 @@ type Event struct {
 func (e Event) where() string { return fmt.Sprintf("%s:%d", e.File, e.Line) }
 
 // Read merges logs in the order of their common clock; lines of one file keep their order. A line that is no JSON was
-// cut short by a kill or a full disk, and is passed over.
+// cut short by a kill or a full disk, and is passed over; a file that is not there is that of a process that did not
+// come that far.
 func Read(files ...string) ([]Event, error) {
-	var all []Event
+	var t Tail
 	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if os.IsNotExist(err) {
-			continue // its process did not come that far
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, Parse(name, text)...)
+		t.Add(name)
 	}
-	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Compare(a.Mono, b.Mono) })
-	return all, nil
-}
-
-// Parse reads the lines of one log.
-func Parse(name string, text []byte) (events []Event) {
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		e := Event{File: name, Line: n}
-		if json.Unmarshal(line, &e) == nil {
-			events = append(events, e)
-		}
-	}
-	return events
+	return t.Events()
 }
