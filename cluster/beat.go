@@ -23,6 +23,7 @@ type beat struct {
 	seq     uint64
 	members uint32 // of the city, as the head says
 	backup  ID     // as the head says
+	health  string // why this node should not lead, as its caller says
 	log     []sentBeat
 	used    map[[16]byte]Instant // session ids that tickets named
 }
@@ -120,7 +121,7 @@ func (m *Machine) heartbeat(leaving bool) {
 	if m.high.lead == nil || m.restarted() {
 		return
 	}
-	hb := &Heartbeat{Term: m.high.term, Boot: m.self.Boot, Seq: m.nextBeat(), Priority: m.self.Priority, Load: m.self.Load, Leaving: leaving}
+	hb := &Heartbeat{Term: m.high.term, Boot: m.self.Boot, Seq: m.nextBeat(), Priority: m.self.Priority, Load: m.self.Load, Leaving: leaving, Unwell: m.beat.health}
 	if m.beat.rows > 0 || m.beat.sent%rowToHeadEvery == 0 {
 		row := m.self
 		hb.Row = &row

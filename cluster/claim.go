@@ -18,11 +18,14 @@ func (m *Machine) claim(k uint64, reason string) {
 		m.watch.probe, m.watch.base, m.watch.down = nil, m.clock.now, false
 		return
 	}
-	old, oldHead := m.high.lead, m.high.head()
+	old, oldHead, reborn := m.high.lead, m.high.head(), m.reborn()
 	m.setHigh(v)
 	led := m.leading()
 	if !led {
 		m.takeOffice()
+		if reborn {
+			m.head.over.old = m.list()[1:]
+		}
 	}
 	leavers := m.leavers()
 	m.head.enter(m)
@@ -100,13 +103,23 @@ func (m *Machine) stepDown(reason string) {
 	m.event(SteppedDown{Term: m.high.term, Reason: reason})
 }
 
+// why is the reason of a claim after a hand-over.
+func (r *Resign) why() string {
+	if r.Reason == "" {
+		return handedOver
+	}
+	return handedOver + ": " + r.Reason
+}
+
+// hearsay says that this node has just booted or was paused: what it hears may be older than what it is about to hear.
+func (m *Machine) hearsay() bool { return m.clock.now.Sub(m.clock.resumed) < m.timers().ProbeWait }
+
 // restarted says that this node booted while High says that it leads. It never resumes that term (R5).
 func (m *Machine) restarted() bool { return !m.leading() && m.high.head() == m.self.ID }
 
 // onResign lets whom the head named claim at once; where it named nobody, the next in line (R5, hand-over).
-// A node that has just booted does not: what it heard may be older than what it is about to hear.
 func (m *Machine) onResign(from ID, r *Resign) {
-	if !m.judge(from, r.Term) || from != m.high.head() || m.clock.now.Sub(m.clock.began) < m.timers().ProbeWait {
+	if !m.judge(from, r.Term) || from != m.high.head() || m.hearsay() {
 		return
 	}
 	k, d, ok := m.inLine()
@@ -118,7 +131,7 @@ func (m *Machine) onResign(from ID, r *Resign) {
 	w.resigned = true
 	switch {
 	case r.To == m.self.ID:
-		m.claim(k, "the head handed over")
+		m.claim(k, r.why())
 	case r.To != "":
 		if first {
 			w.heard, w.base = m.clock.now, m.clock.now
@@ -141,19 +154,8 @@ func (m *Machine) stop() {
 		m.heartbeat(true)
 		return
 	}
-	to := m.backup()
-	if to == "" {
-		to = m.firstLive()
-	}
-	m.head.heir = to
-	m.replicateTo(to, true)
-	m.resign()
-}
-
-// resign tells the heir of a head that stops.
-func (m *Machine) resign() {
-	if m.head.heir != "" {
-		m.send(m.head.heir, &Message{Resign: &Resign{Term: m.high.term, To: m.head.heir}})
+	if !m.head.over.resigned {
+		m.leave("")
 	}
 }
 
@@ -174,16 +176,6 @@ func (m *Machine) afterMe() []ID {
 		}
 	}
 	return out
-}
-
-// firstLive is the next candidate that was heard lately.
-func (m *Machine) firstLive() ID {
-	for _, id := range m.afterMe() {
-		if m.lately(id) {
-			return id
-		}
-	}
-	return ""
 }
 
 // lately says that a candidate's heartbeat is younger than 3.5 intervals.

@@ -33,13 +33,15 @@ type headship struct {
 	candidateAt Instant // when any candidate was last heard
 	copies      map[ID]*copyState
 	list        listState
-	cursor      int // of the rows and living shown to the registry in turn
-	heir        ID  // to whom a stopping head resigns
+	cursor      int     // of the rows and living shown to the registry in turn
+	since       Instant // when it began
+	unsure      Instant // until then it doubts that it still leads (R6); 0: it does not
+	over        handover
 }
 
 // takeOffice begins a headship: replicated members get Evict to show up.
 func (m *Machine) takeOffice() {
-	m.head = &headship{}
+	m.head = &headship{since: m.clock.now}
 	m.watch.met = true
 	m.putSelf()
 	for _, id := range m.table.ids() {
@@ -84,10 +86,16 @@ func (m *Machine) putSelf() {
 func (m *Machine) headDeadline() Instant {
 	h := m.head
 	at := min(h.nextBeacon, h.nextAll, h.nextReport, h.nextHeads, h.nextCall)
+	if h.unsure != 0 {
+		at = min(at, h.unsure)
+	}
+	if h.over.to != "" {
+		at = min(at, h.over.until)
+	}
 	if m.copiesBehind() {
 		at = min(at, max(h.nextCopy, m.clock.now))
 	}
-	if h.list.due && !h.list.waiting && !m.note.stopping {
+	if h.list.due && !h.list.waiting && !m.note.stopping && !m.unsure() {
 		at = min(at, h.list.dueAt)
 	}
 	return at
@@ -96,12 +104,15 @@ func (m *Machine) headDeadline() Instant {
 // runHead does what is due for a head.
 func (m *Machine) runHead() {
 	h, now, t := m.head, m.clock.now, m.timers()
+	m.runUnsure()
 	if now >= h.nextBeacon {
 		h.nextBeacon = now.Add(t.Beacon)
-		m.evictSilent()
-		m.refreshLead()
+		if !m.unsure() {
+			m.evictSilent()
+			m.refreshLead()
+		}
 		m.beacon()
-		if m.note.stopping {
+		if h.over.resigned {
 			m.resign()
 		}
 	}
@@ -123,6 +134,7 @@ func (m *Machine) runHead() {
 	}
 	m.runList()
 	m.runCopies()
+	m.runHandover()
 }
 
 func (m *Machine) beaconMessage() *Message {
@@ -237,6 +249,9 @@ func (m *Machine) take(from ID, e *member, hb *Heartbeat) {
 	}
 	joined := !e.alive
 	e.heard, e.left, e.last, e.boot, e.seq = true, false, m.clock.now, hb.Boot, hb.Seq
+	if e.unwell != hb.Unwell {
+		e.unwell, m.head.list.dirty = hb.Unwell, true
+	}
 	m.table.setAlive(e, true)
 	if m.candidate(from) {
 		m.head.candidateAt = m.clock.now

@@ -213,6 +213,12 @@ type Unsure struct {
 	Pause time.Duration
 }
 
+// HandOver says that this head resigned to a candidate, and why. It leads on until that one does (R8).
+type HandOver struct {
+	To     ID
+	Reason string
+}
+
 // Alarm says that something happened that should not, in one sentence for people.
 type Alarm struct{ Text string }
 
@@ -226,6 +232,7 @@ func (BarredChanged) isEvent() {}
 func (Acked) isEvent()         {}
 func (Trimmed) isEvent()       {}
 func (Unsure) isEvent()        {}
+func (HandOver) isEvent()      {}
 func (Alarm) isEvent()         {}
 
 // Roles as Status names them.

@@ -67,7 +67,7 @@ func (m *Machine) runList() {
 	if l.waiting && now.Sub(l.asked) > proposeAgain {
 		l.waiting, l.dirty = false, true
 	}
-	if l.waiting || m.freshEpoch() || m.note.stopping {
+	if l.waiting || m.freshEpoch() || m.note.stopping || m.unsure() {
 		return
 	}
 	if !l.dirty && !(l.due && now >= l.dueAt) {

@@ -11,6 +11,7 @@ import (
 var (
 	ErrForeign    = errors.New("input is foreign to this machine")
 	ErrNotLeading = errors.New("this node does not lead")
+	ErrUnsure     = errors.New("this head was paused and asks whether it still leads: try again in a second")
 	ErrHardState  = errors.New("hard state cannot be used")
 )
 
@@ -45,6 +46,9 @@ type env struct {
 
 type clock struct {
 	now, began Instant
+	resumed    Instant // the end of the last pause; the beginning, if there was none
+	armed      Instant // when the next step is due, as of the last one
+	timed      bool    // it is due at all
 	started    bool
 }
 
@@ -143,22 +147,20 @@ func (m *Machine) Tick(now Instant) Output {
 	return m.flush()
 }
 
-func (m *Machine) advance(now Instant) {
-	if !m.clock.started {
-		m.clock = clock{now: now, began: now, started: true}
-		m.watch.heard, m.watch.certAt = now, now
-		m.beat.next, m.beat.nextAsk = now, now
-		m.beat.rows = rowsToNewHead
-		if skips(ruleNewTerm) && m.restarted() {
-			m.takeOffice()
-			m.head.enter(m)
-		}
-		return
+// start is the first step.
+func (m *Machine) start(now Instant) {
+	m.clock = clock{now: now, began: now, resumed: now, started: true}
+	m.watch.heard, m.watch.certAt = now, now
+	m.beat.next, m.beat.nextAsk = now, now
+	m.beat.rows = rowsToNewHead
+	if skips(ruleNewTerm) && m.restarted() {
+		m.takeOffice()
+		m.head.enter(m)
 	}
-	m.clock.now = max(now, m.clock.now)
 }
 
 func (m *Machine) flush() Output {
+	m.arm()
 	out := m.note.out
 	m.note.out = Output{}
 	if m.note.dirty {
@@ -183,6 +185,11 @@ func (m *Machine) Deadline() (Instant, bool) {
 	if !m.clock.started {
 		return 0, true
 	}
+	return m.clock.armed, m.clock.timed
+}
+
+// due is when something is to be done next.
+func (m *Machine) due() (Instant, bool) {
 	if m.head != nil {
 		return m.headDeadline(), true
 	}
@@ -214,6 +221,8 @@ func (m *Machine) handle(in Input) error {
 		}
 	case SelfChanged:
 		return m.selfChanged(in.Row)
+	case Health:
+		m.setHealth(in.Reason)
 	case Stopping:
 		m.stop()
 	case Submitted:
@@ -369,7 +378,7 @@ func (m *Machine) Status() Status {
 	s := Status{
 		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
 		Cert: m.cert.cert, CertRaw: m.cert.raw, CutOff: m.cutOff(), Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
-		LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
+		Unsure: m.unsure(), Health: m.health(), LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
 		Shard: m.shard(), Shards: uint(m.shards()),
 	}
 	if !m.leading() && m.beat.members > 0 {

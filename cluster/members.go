@@ -20,6 +20,7 @@ type member struct {
 	version   uint64 // of the table when row or alive last changed
 	stamp     Term   // the term whose head replicated this row
 	transient bool
+	unwell    string    // why it should not lead, as it says
 	boots     []Instant // the last changes of boot
 	clone     clone
 }

@@ -25,7 +25,7 @@ import (
 //	16 Trim      head -> who holds copies: they are in the registry
 //
 // Version log: 1 first version; kinds 13 to 16 and results in ReplAck were added without a new one: a node that does not
-// know them refuses the frame, and loses only what they are for.
+// know them refuses the frame, and loses only what they are for. So were the fields Heartbeat 9 and Resign 3.
 
 // MaxMessage is the size of the largest frame of the member and register protocols, in bytes.
 const MaxMessage = 64 << 10
@@ -85,6 +85,7 @@ type Heartbeat struct {
 	Load     uint32   `cbor:"6,keyasint,omitempty"` // running sessions
 	Row      *Row     `cbor:"7,keyasint,omitempty"`
 	Leaving  bool     `cbor:"8,keyasint,omitempty"` // the last one: the node stops
+	Unwell   string   `cbor:"9,keyasint,omitempty"` // why it should not lead; empty: nothing speaks against it
 }
 
 // WhoIs asks who leads and shows the highest Lead that the asker knows (empty: none).
@@ -113,8 +114,9 @@ type ProbeRes struct {
 
 // Resign says that the head of Term does not lead any more, or will not for long.
 type Resign struct {
-	Term Term `cbor:"1,keyasint"`
-	To   ID   `cbor:"2,keyasint,omitempty"` // who should claim at once; empty: the next in line
+	Term   Term   `cbor:"1,keyasint"`
+	To     ID     `cbor:"2,keyasint,omitempty"` // who should claim at once; empty: the next in line
+	Reason string `cbor:"3,keyasint,omitempty"` // of a hand-over, for people
 }
 
 // Replicate brings a candidate's copy of the head's tables up to Upto. Rows of earlier terms go when
@@ -212,14 +214,26 @@ func (m *Message) check() error {
 		return fmt.Errorf("%d kinds in one frame, want one", set)
 	}
 	switch {
-	case m.Heartbeat != nil && m.Heartbeat.Row != nil:
-		return m.Heartbeat.Row.check()
+	case m.Heartbeat != nil:
+		return m.Heartbeat.check()
+	case m.Resign != nil && len(m.Resign.Reason) > maxHealth:
+		return fmt.Errorf("resign: reason of %d bytes", len(m.Resign.Reason))
 	case m.Replicate != nil:
 		return m.Replicate.check()
 	case m.Heads != nil:
 		return m.Heads.check()
 	}
 	return m.checkResults()
+}
+
+func (h *Heartbeat) check() error {
+	if len(h.Unwell) > maxHealth {
+		return fmt.Errorf("heartbeat: health of %d bytes", len(h.Unwell))
+	}
+	if h.Row != nil {
+		return h.Row.check()
+	}
+	return nil
 }
 
 func (h *Heads) check() error {

@@ -229,7 +229,7 @@ func (n *network) renew(h *host, unreached ...ID) error {
 }
 
 // TestRebornCity: a newcomer to a city whose only node is gone is an orphan at once, is named after its time,
-// leads; the old head follows it when it comes back, and is a candidate.
+// leads; the old head follows it when it comes back, and gets the office back (R8).
 func TestRebornCity(t *testing.T) {
 	n := newNetwork(t, 70)
 	old := n.city("wuhan", 1)[0]
@@ -260,12 +260,15 @@ func TestRebornCity(t *testing.T) {
 		t.Errorf("history %+v", history)
 	}
 	n.boot(old)
-	if head, _ := n.settled(time.Minute, old, heir); head != heir {
-		t.Errorf("%s leads", head.name)
+	if took := n.until(time.Minute, old.m.leading); took > 5*time.Second {
+		t.Errorf("the old head leads again after %v: %s", took, n.describe())
 	}
 	n.run(5 * time.Second)
-	if role := old.m.Status().Role; role != RoleBackup && role != RoleCandidate {
-		t.Errorf("the old head is %s", role)
+	if head, _ := n.settled(time.Minute, old, heir); head != old || len(eventsOf[HandOver](heir)) != 1 {
+		t.Errorf("%s leads", head.name)
+	}
+	if role := heir.m.Status().Role; role != RoleBackup && role != RoleCandidate {
+		t.Errorf("who stood in is %s", role)
 	}
 }
 

@@ -22,6 +22,7 @@ type copyState struct {
 	since  Instant // first sending of what is in flight
 	final  bool    // the frame in flight is the last of what there was
 	whole  bool    // it once had everything
+	slow   int     // acknowledgements in a row that were slow
 }
 
 // current says that the copy has everything, or that the rest was sent less than copyLate ago.
@@ -133,6 +134,11 @@ func (m *Machine) onReplAck(from ID, a *ReplAck) {
 	c := m.head.copies[from]
 	if c == nil || a.Upto > m.table.version {
 		return
+	}
+	if c.sent != 0 && m.clock.now.Sub(c.since) > slowBeacons*m.timers().Beacon {
+		c.slow++
+	} else {
+		c.slow = 0
 	}
 	// A copy that is behind (it lost its memory) says so, and goes on from there.
 	c.whole = a.Upto > 0 && (c.whole || c.final && c.sent > 0 && a.Upto >= c.sent)

@@ -39,11 +39,11 @@ type RefusedTicket struct {
 func (e *RefusedTicket) Error() string { return "ticket refused: " + e.Text }
 
 // Pick chooses up to n living members for a session, ranked by reachability, load, and least recent use;
-// the head itself only when nobody else lives. Only a head picks.
-func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked {
-	m.clock.now = max(now, m.clock.now)
-	if !m.leading() || n <= 0 {
-		return nil
+// the head itself only when nobody else lives. Only a head picks (ErrNotLeading), and one that is sure (ErrUnsure).
+func (m *Machine) Pick(now Instant, n int, exclude ID) ([]Picked, error) {
+	m.look(now)
+	if err := m.mayPermit(); err != nil || n <= 0 {
+		return nil, err
 	}
 	var found []*member
 	for _, id := range m.table.ids() {
@@ -72,13 +72,24 @@ func (m *Machine) Pick(now Instant, n int, exclude ID) []Picked {
 	if len(out) == 0 && exclude != m.self.ID {
 		out = append(out, Picked{Row: m.self, Boot: m.self.Boot, Seq: m.nextBeat()})
 	}
-	return out
+	return out, nil
 }
 
-// IssueTicket signs a permission for one session with a picked member. Only a head issues.
+// mayPermit says whether this node may permit a session at the moment.
+func (m *Machine) mayPermit() error {
+	switch {
+	case !m.leading():
+		return ErrNotLeading
+	case m.unsure():
+		return ErrUnsure
+	}
+	return nil
+}
+
+// IssueTicket signs a permission for one session with a picked member: ErrNotLeading, ErrUnsure as Pick.
 func (m *Machine) IssueTicket(p Picked, initiator ID, tool string, session [16]byte, limits TicketLimits) (Signed, error) {
-	if !m.leading() {
-		return Signed{}, fmt.Errorf("ticket for %s: %w", p.Row.ID.Short(), ErrNotLeading)
+	if err := m.mayPermit(); err != nil {
+		return Signed{}, fmt.Errorf("ticket for %s: %w", p.Row.ID.Short(), err)
 	}
 	return Sign(DomainTicket, Ticket{
 		Version: Version, Network: m.env.trust.Network(), Lead: m.high.raw, Session: session, Initiator: initiator, Target: p.Row.ID,
@@ -87,9 +98,10 @@ func (m *Machine) IssueTicket(p Picked, initiator ID, tool string, session [16]b
 }
 
 // CheckTicket decides at the target whether a ticket that from shows permits a session, and marks its
-// session id as used. The caller's own budgets come on top. Refusals are *RefusedTicket.
+// session id as used. The caller's own budgets come on top. Refusals are *RefusedTicket. It cannot follow a higher
+// Lead that it finds in the ticket: the caller steps Learned with Ticket.Lead.
 func (m *Machine) CheckTicket(now Instant, from ID, s Signed, tool string) (*Ticket, error) {
-	m.clock.now = max(now, m.clock.now)
+	m.look(now)
 	k, lead, err := m.env.trust.Ticket(s)
 	if err != nil {
 		return nil, &RefusedTicket{Code: TicketInvalid, Text: err.Error()}

@@ -13,15 +13,15 @@ func ticketCity(t *testing.T) (n *network, head, target *host, issue func(change
 	all := n.city("wuhan", 4)
 	head = n.leader(all...)
 	n.run(time.Second)
-	picked := head.m.Pick(n.now, 1, testID("initiator"))
-	if len(picked) != 1 {
-		t.Fatalf("picked %d", len(picked))
+	picked, err := head.m.Pick(n.now, 1, testID("initiator"))
+	if err != nil || len(picked) != 1 {
+		t.Fatalf("picked %d, %v", len(picked), err)
 	}
 	target = n.hosts[picked[0].Row.ID]
 	session := byte(0)
 	issue = func(change func(*Ticket)) Signed {
 		session++
-		p := head.m.Pick(n.now, 3, "")
+		p, _ := head.m.Pick(n.now, 3, "")
 		i := 0
 		for p[i].Row.ID != target.id {
 			i++
@@ -120,8 +120,8 @@ func TestTicketOfADeposedHead(t *testing.T) {
 
 func TestPick(t *testing.T) {
 	n, head, _, _ := ticketCity(t)
-	if got := len(head.m.Pick(n.now, 10, "")); got != 3 {
-		t.Errorf("%d picked, want the three others", got)
+	if got, err := head.m.Pick(n.now, 10, ""); err != nil || len(got) != 3 {
+		t.Errorf("%d picked, want the three others: %v", len(got), err)
 	}
 	// Least recently used: three sessions go to three members, although each answer names (and has tickets
 	// for) all of them.
@@ -129,7 +129,7 @@ func TestPick(t *testing.T) {
 	head.m.Pick(n.now, 1, "")
 	seen := make(map[ID]bool)
 	for i := range 3 {
-		picked := head.m.Pick(n.now, 4, "")
+		picked, _ := head.m.Pick(n.now, 4, "")
 		if first := picked[0].Row.ID; first == head.id || seen[first] {
 			t.Errorf("picked %s again", n.hosts[first].name)
 		}
@@ -141,8 +141,8 @@ func TestPick(t *testing.T) {
 		}
 	}
 	follower := n.inOrder(head)[1]
-	if got := follower.m.Pick(n.now, 1, ""); got != nil {
-		t.Errorf("a follower picked %v", got)
+	if got, err := follower.m.Pick(n.now, 1, ""); got != nil || !errors.Is(err, ErrNotLeading) {
+		t.Errorf("a follower picked %v: %v", got, err)
 	}
 	if _, err := follower.m.IssueTicket(Picked{}, "", "", [16]byte{}, TicketLimits{}); !errors.Is(err, ErrNotLeading) {
 		t.Error(err)
@@ -153,7 +153,7 @@ func TestPick(t *testing.T) {
 	row.Load = 3
 	n.step(busy, SelfChanged{Row: row})
 	n.run(2 * time.Second)
-	if p := head.m.Pick(n.now, 3, ""); p[2].Row.ID != busy.id || p[2].Row.Load != 3 {
+	if p, _ := head.m.Pick(n.now, 3, ""); p[2].Row.ID != busy.id || p[2].Row.Load != 3 {
 		t.Errorf("the busy member is not last: %v", p)
 	}
 	for _, h := range n.hosts {
@@ -162,7 +162,7 @@ func TestPick(t *testing.T) {
 		}
 	}
 	n.run(4 * time.Second)
-	p := head.m.Pick(n.now, 3, "")
+	p, _ := head.m.Pick(n.now, 3, "")
 	if len(p) != 1 || p[0].Row.ID != head.id {
 		t.Fatalf("alone it picked %v", p)
 	}
@@ -173,7 +173,7 @@ func TestPick(t *testing.T) {
 	if _, err := head.m.CheckTicket(n.now, testID("i"), raw, "latency"); err != nil {
 		t.Errorf("the head refuses its own ticket: %v", err)
 	}
-	if p := head.m.Pick(n.now, 3, head.id); len(p) != 0 {
+	if p, _ := head.m.Pick(n.now, 3, head.id); len(p) != 0 {
 		t.Errorf("excluded, it picked itself: %v", p)
 	}
 }

@@ -143,7 +143,12 @@ func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (fo
 			werr = refuse(codeNotHead, "this node does not lead %s any more", m.Status().City)
 			return
 		}
-		for _, p := range m.Pick(at, candidateCount, initiator) {
+		picked, err := m.Pick(at, candidateCount, initiator)
+		if err != nil {
+			werr = refuse(codeBusy, "%v", err)
+			return
+		}
+		for _, p := range picked {
 			ticket, err := m.IssueTicket(p, initiator, tool, newSessionID(), cluster.TicketLimits{})
 			if err != nil {
 				werr = refuse(codeRefused, "no ticket: %v", err)
