@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -60,7 +61,7 @@ func (t *Table) Deserted(nowMs int64, from ID, req *Request, seen Sight) ([]Peer
 		return no("the city of %s has none", from.Short())
 	}
 	rec, want := t.cities[n.City], t.cfg.Rebirth
-	switch names := rec.cert.cert.Successions[0]; {
+	switch names := rec.cert.cert.listOf(from); {
 	case n.Transient || req.Transient:
 		return no("%s does not stay", from.Short())
 	case slices.Contains(names, from):
@@ -73,7 +74,7 @@ func (t *Table) Deserted(nowMs int64, from ID, req *Request, seen Sight) ([]Peer
 		return no("the registry runs for %v, want %v", seen.Up, want.Up)
 	}
 	var out []Peer
-	for _, id := range t.standing(rec) {
+	for _, id := range t.standing(rec, from) {
 		p := Peer{ID: id}
 		heard := seen.Heard(id)
 		if n := t.nodes[id]; n != nil {
@@ -88,9 +89,10 @@ func (t *Table) Deserted(nowMs int64, from ID, req *Request, seen Sight) ([]Peer
 	return out, nil
 }
 
-// standing are the names of a succession that may still lead: not barred, and not moved to another city.
-func (t *Table) standing(rec *cityRecord) []ID {
-	return slices.DeleteFunc(slices.Clone(rec.cert.cert.Successions[0]), func(id ID) bool {
+// standing are the names of the succession of a node's shard that may still lead: not barred, and not moved to
+// another city.
+func (t *Table) standing(rec *cityRecord, of ID) []ID {
+	return slices.DeleteFunc(slices.Clone(rec.cert.cert.listOf(of)), func(id ID) bool {
 		n := t.nodes[id] // unknown: the table lost its disk, but it did sign this name
 		return t.barred.ids[id] || n != nil && (n.City != rec.state.City || n.Transient)
 	})
@@ -98,20 +100,19 @@ func (t *Table) standing(rec *cityRecord) []ID {
 
 // withLeadAddrs adds the addresses that the best Lead has of a peer: they may be newer than its registration.
 func (r *cityRecord) withLeadAddrs(p Peer) Peer {
-	if r.lead.lead == nil {
-		return p
-	}
-	for _, q := range r.lead.lead.Addrs {
-		for _, a := range q.Addrs {
-			if q.ID == p.ID && !slices.ContainsFunc(p.Addrs, func(b []byte) bool { return slices.Equal(a, b) }) {
-				p.Addrs = append(p.Addrs, a)
+	for _, shard := range slices.Sorted(maps.Keys(r.leads)) {
+		for _, q := range r.leads[shard].lead.Addrs {
+			for _, a := range q.Addrs {
+				if q.ID == p.ID && !slices.ContainsFunc(p.Addrs, func(b []byte) bool { return slices.Equal(a, b) }) {
+					p.Addrs = append(p.Addrs, a)
+				}
 			}
 		}
 	}
 	return p
 }
 
-// Rebirth gives a deserted city a certificate that names the caller, then the old list. Whoever of the old
+// Rebirth gives a deserted city, or shard of one, a certificate that names the caller, then the old list. Whoever of the old
 // list comes back follows the higher epoch, and is a candidate. ErrNoRebirth says why it gives none: the
 // conditions of Deserted do not hold (any more), or somebody of the list has not been dialled in vain. Of
 // any number of callers one is named, because the others do not know its certificate.
@@ -123,18 +124,21 @@ func (t *Table) Rebirth(nowMs int64, from ID, req *Request, seen Sight) (*Answer
 	if err != nil {
 		return nil, Changes{}, err
 	}
+	rec := t.cities[t.nodes[from].City]
+	lists := slices.Clone(rec.cert.cert.Successions)
 	list := []ID{from}
 	for _, p := range names {
 		if !seen.Unreached[p.ID] {
 			return nil, Changes{}, fmt.Errorf("%w: %s has not been dialled in vain", ErrNoRebirth, p.ID.Short())
 		}
-		if len(list) < MaxSuccession {
+		if len(list) < Slots(len(lists)) {
 			list = append(list, p.ID)
 		}
 	}
 	c := t.begin(nowMs, from)
-	city := t.nodes[from].City
-	c.issue(city, list)
+	city := rec.state.City
+	lists[rec.cert.cert.shardIn(from)] = list
+	c.issue(city, lists)
 	a := c.answer(city, req.HeadsDigest)
 	a.Admission = t.nodes[from].Admission
 	return a, c.changes(), nil

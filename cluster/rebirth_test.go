@@ -101,7 +101,7 @@ func TestRebirthConditions(t *testing.T) {
 		{"the asker does not stay", "does not stay", func(d *deserted) { d.req.Transient = true }},
 		{"the asker shows no certificate", "present certificate", func(d *deserted) { d.req.Cert = Signed{} }},
 		{"the asker shows an old certificate", "present certificate", func(d *deserted) {
-			d.table.begin(d.now, "").issue("wuhan", ids("a", "b"))
+			d.table.begin(d.now, "").issue("wuhan", [][]ID{ids("a", "b")})
 		}},
 		{"the asker is of another city", "has none", func(d *deserted) {
 			d.table.nodes[testID("c")].City = "beijing"
@@ -166,7 +166,7 @@ func TestRebirthOfTwo(t *testing.T) {
 func TestRebirthList(t *testing.T) {
 	d := newDeserted(t)
 	full := ids("a", "b", "e", "f", "g", "h", "i", "j")
-	d.cert = d.table.begin(d.now, "").issue("wuhan", full).state.Cert
+	d.cert = d.table.begin(d.now, "").issue("wuhan", [][]ID{full}).state.Cert
 	for _, id := range full {
 		d.seen.Unreached[id] = true
 	}
@@ -196,7 +196,7 @@ func TestRebirthUnderAnotherClock(t *testing.T) {
 
 func TestRebirthTimes(t *testing.T) {
 	for _, r := range []RebirthTimes{{}, {0, 1, 1}, {1, 0, 1}, {1, 1, -1}} {
-		if (TableConfig{DefaultTimers(), r}).Validate() == nil {
+		if (TableConfig{Timers: DefaultTimers(), Rebirth: r}).Validate() == nil {
 			t.Errorf("%+v is taken", r)
 		}
 	}
@@ -336,7 +336,7 @@ func TestNoRebirth(t *testing.T) {
 	n := newNetwork(t, 74)
 	h := n.city("wuhan", 1)[0]
 	n.kill(h, false)
-	h.hard.Cert = n.registry.begin(n.ms(), "").issue("wuhan", []ID{h.id}).state.Cert
+	h.hard.Cert = n.registry.begin(n.ms(), "").issue("wuhan", [][]ID{{h.id}}).state.Cert
 	n.boot(h)
 	n.settled(10*time.Second, h)
 	if got := h.m.Status().LastChange; got != "restarted" {

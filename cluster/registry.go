@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // The register protocol, /peerprobe/register/1: a frame Request, a frame Answer, any number of times.
@@ -122,6 +124,7 @@ func (r *Request) check() error {
 type TableConfig struct {
 	Timers  Timers // of new certificates
 	Rebirth RebirthTimes
+	Heads   map[City]uint // how many heads a city should have, at most MaxHeads; where nothing is said: 1
 }
 
 // DefaultTableConfig has the default timers and times.
@@ -129,8 +132,25 @@ func DefaultTableConfig() TableConfig {
 	return TableConfig{Timers: DefaultTimers(), Rebirth: DefaultRebirthTimes()}
 }
 
-// Validate checks the timers and times.
-func (c TableConfig) Validate() error { return errors.Join(c.Timers.Validate(), c.Rebirth.Validate()) }
+// Validate checks the timers, times and numbers.
+func (c TableConfig) Validate() error {
+	errs := []error{c.Timers.Validate(), c.Rebirth.Validate()}
+	for _, city := range slices.Sorted(maps.Keys(c.Heads)) {
+		errs = append(errs, checkHeads(city, c.Heads[city]))
+	}
+	return errors.Join(errs...)
+}
+
+// checkHeads refuses what cannot be a city's number of heads.
+func checkHeads(city City, n uint) error {
+	if err := city.Validate(); err != nil {
+		return err
+	}
+	if n < 1 || n > MaxHeads {
+		return fmt.Errorf("%d heads for %s: want 1 to %d", n, city, MaxHeads)
+	}
+	return nil
+}
 
 // NodeState is what the registry keeps of a node.
 type NodeState struct {
@@ -152,9 +172,21 @@ type NodeState struct {
 type CityState struct {
 	City    City         `cbor:"1,keyasint"`
 	Cert    Signed       `cbor:"2,keyasint"`
-	Lead    Signed       `cbor:"3,keyasint"` // the best
+	Lead    Signed       `cbor:"3,keyasint"` // the best of shard 0; empty: none
 	History []HeadChange `cbor:"4,keyasint"` // oldest first, bounded
 	Heard   int64        `cbor:"5,keyasint"` // unix ms at which its head last called
+
+	// Leads are the best of the shards above 0, by shard. Records from before cities had shards lack it.
+	Leads []Signed `cbor:"6,keyasint,omitempty"`
+}
+
+// AllLeads are the best Leads of all shards, by shard; of a shard that nobody has led there is none.
+func (c CityState) AllLeads() []Signed {
+	var out []Signed
+	if !c.Lead.Empty() {
+		out = append(out, c.Lead)
+	}
+	return append(out, c.Leads...)
 }
 
 // HeadChange is one change of head as the registry learned it.
@@ -163,6 +195,13 @@ type HeadChange struct {
 	Head   ID     `cbor:"2,keyasint"`
 	At     int64  `cbor:"3,keyasint"` // unix ms
 	Reason string `cbor:"4,keyasint,omitempty"`
+	Late   bool   `cbor:"5,keyasint,omitempty"` // a higher term of its shard was known already
+}
+
+// CityChange is a change of head and its city.
+type CityChange struct {
+	City City
+	HeadChange
 }
 
 // TableState is a whole table as it was stored.
@@ -176,5 +215,6 @@ type TableState struct {
 type Changes struct {
 	Nodes  []NodeState
 	Cities []CityState
-	Barred Signed // empty: unchanged
+	Barred Signed       // empty: unchanged
+	Heads  []CityChange // for the audit: what the cities' histories have more now
 }

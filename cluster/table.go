@@ -15,12 +15,14 @@ const (
 	// shrinks to the living locks the others out of a partition.
 	keepSilent = 24 * time.Hour
 	// maxHistory bounds the changes of head kept of one city.
-	maxHistory = 64
+	maxHistory = 128
 	// seenGrain is how stale a stored LastSeen may be: every report would rewrite every node otherwise.
 	seenGrain = time.Minute
 	// proposeFloor is the least time between two certificates of a city whose list is full: a little
 	// below the heads' own pace (proposeEvery), so that only a runaway is refused.
 	proposeFloor = 25 * time.Second
+	// answerBudget is how many bytes of certificates and Leads one answer holds, below MaxMessage.
+	answerBudget = 60 << 10
 )
 
 // Table is the registry's state: which node is in which city, who may lead it, and who does. It is pure:
@@ -35,13 +37,16 @@ type Table struct {
 	nodes  map[ID]*NodeState
 	cities map[City]*cityRecord
 	barred barredView
+	quiet  bool
+	began  int64 // unix ms of the first call: since when it has watched who lives
 }
 
 // cityRecord is a CityState with its objects verified and decoded.
 type cityRecord struct {
-	state CityState
-	cert  certView
-	lead  leadView
+	state   CityState
+	cert    certView
+	leads   map[uint]leadView // the best of each shard
+	weighed int64             // unix ms at which the number of shards was last thought over
 }
 
 // NewTable loads a table and verifies what it holds. rnd draws the 16 random bits of an epoch.
@@ -58,16 +63,18 @@ func NewTable(network ed25519.PublicKey, sign Signer, state TableState, cfg Tabl
 		t.nodes[n.ID] = &n
 	}
 	for _, c := range state.Cities {
-		rec := &cityRecord{state: c}
+		rec := newCity(c)
 		cert, err := newCertView(t.trust, c.Cert)
 		if err != nil {
 			return nil, fmt.Errorf("stored certificate of %s: %w; restore the registry's tables from a backup", c.City, err)
 		}
 		rec.cert = cert
-		if !c.Lead.Empty() {
-			if rec.lead, err = newLeadView(t.trust, c.Lead); err != nil {
+		for _, raw := range c.AllLeads() {
+			v, err := newLeadView(t.trust, raw)
+			if err != nil {
 				return nil, fmt.Errorf("stored Lead of %s: %w; restore the registry's tables from a backup", c.City, err)
 			}
+			rec.leads[v.lead.Shard] = v
 		}
 		t.cities[c.City] = rec
 	}
@@ -86,9 +93,15 @@ type change struct {
 	from   ID
 	nodes  map[ID]bool
 	cities map[City]bool
+	heads  []CityChange
 }
 
+func newCity(s CityState) *cityRecord { return &cityRecord{state: s, leads: make(map[uint]leadView)} }
+
 func (t *Table) begin(nowMs int64, from ID) *change {
+	if t.began == 0 || nowMs < t.began {
+		t.began = nowMs
+	}
 	return &change{t: t, nowMs: nowMs, from: from, nodes: make(map[ID]bool), cities: make(map[City]bool)}
 }
 
@@ -100,11 +113,13 @@ func (c *change) changes() Changes {
 	for _, city := range slices.Sorted(maps.Keys(c.cities)) {
 		out.Cities = append(out.Cities, c.t.cities[city].copy())
 	}
+	out.Heads = c.heads
 	return out
 }
 
 func (r *cityRecord) copy() CityState {
 	s := r.state
+	s.Leads = slices.Clone(s.Leads)
 	s.History = slices.Clone(s.History)
 	return s
 }
@@ -147,15 +162,37 @@ func (c *change) adoptCert(raw Signed) *cityRecord {
 	}
 	rec := c.t.cities[shown.cert.City]
 	if rec == nil {
-		rec = &cityRecord{state: CityState{City: shown.cert.City}}
+		rec = newCity(CityState{City: shown.cert.City})
 		c.t.cities[shown.cert.City] = rec
 	}
 	if shown.compare(rec.cert) > 0 {
 		rec.cert, rec.state.Cert = shown, raw
+		maps.DeleteFunc(rec.leads, func(_ uint, v leadView) bool { return rec.retired(v) })
+		rec.keepLeads()
 		c.cities[shown.cert.City] = true
 	}
 	return rec
 }
+
+// retired says that a Lead is of a shard that the city does not have any more.
+func (r *cityRecord) retired(v leadView) bool {
+	return v.lead.Shard >= uint(len(r.cert.cert.Successions)) && v.cert.compare(r.cert) < 0
+}
+
+// keepLeads brings what is stored up to date with the Leads of all shards.
+func (r *cityRecord) keepLeads() {
+	r.state.Lead, r.state.Leads = Signed{}, nil
+	for _, shard := range slices.Sorted(maps.Keys(r.leads)) {
+		if raw := r.leads[shard].raw; shard == 0 {
+			r.state.Lead = raw
+		} else {
+			r.state.Leads = append(r.state.Leads, raw)
+		}
+	}
+}
+
+// best is the highest Lead that is known of a shard; without a Lead in it: none.
+func (r *cityRecord) best(shard uint) leadView { return r.leads[shard] }
 
 // adoptLead takes a Lead that a caller shows when it is valid and higher.
 func (c *change) adoptLead(raw Signed) *cityRecord {
@@ -167,17 +204,47 @@ func (c *change) adoptLead(raw Signed) *cityRecord {
 		return nil
 	}
 	rec := c.adoptCert(shown.lead.Certificate)
-	up := shown.term.Compare(rec.lead.term)
-	if up < 0 || up == 0 && shown.lead.Seq <= rec.lead.lead.Seq {
+	if rec.retired(shown) {
+		c.record(rec, shown, true)
 		return rec
 	}
-	rec.lead, rec.state.Lead = shown, raw
+	best := rec.best(shown.lead.Shard)
+	up := shown.term.Compare(best.term)
+	if up < 0 || up == 0 && shown.lead.Seq <= best.lead.Seq {
+		if up < 0 {
+			c.record(rec, shown, true)
+		}
+		return rec
+	}
+	rec.leads[shown.lead.Shard] = shown
+	rec.keepLeads()
 	c.cities[shown.lead.City] = true
 	if up > 0 {
-		h := append(rec.state.History, HeadChange{Term: shown.term, Head: shown.lead.Head, At: c.nowMs, Reason: shown.lead.Reason})
-		rec.state.History = h[max(0, len(h)-maxHistory):]
+		c.record(rec, shown, false)
 	}
 	return rec
+}
+
+// record puts a change of head into the history of its city. A take-over of which the registry hears late, after a
+// higher one, counts too, if it is of the time that the history spans.
+func (c *change) record(rec *cityRecord, v leadView, late bool) {
+	if late {
+		older := false
+		for _, h := range rec.state.History {
+			if h.Term == v.term {
+				return
+			}
+			older = older || h.Term.Shard == v.term.Shard && h.Term.Compare(v.term) < 0
+		}
+		if !older && len(rec.state.History) >= maxHistory {
+			return // what is older than the history was forgotten, not missed
+		}
+	}
+	change := HeadChange{Term: v.term, Head: v.lead.Head, At: c.nowMs, Reason: v.lead.Reason, Late: late}
+	h := append(rec.state.History, change)
+	rec.state.History = h[max(0, len(h)-maxHistory):]
+	c.cities[rec.state.City] = true
+	c.heads = append(c.heads, CityChange{rec.state.City, change})
 }
 
 // adoptAdmission learns a node from an admission that this network signed.
@@ -214,8 +281,8 @@ func (c *change) seen(id ID, city City) {
 	}
 }
 
-// issue signs a certificate with the given succession.
-func (c *change) issue(city City, list []ID) *cityRecord {
+// issue signs a certificate with the given successions, one a shard.
+func (c *change) issue(city City, lists [][]ID) *cityRecord {
 	rec := c.t.cities[city]
 	var last uint64
 	if rec != nil && rec.cert.cert != nil {
@@ -223,7 +290,7 @@ func (c *change) issue(city City, list []ID) *cityRecord {
 	}
 	raw := Sign(DomainCert, Certificate{
 		Version: Version, Network: c.t.trust.Network(), City: city, Epoch: NextEpoch(last, c.nowMs, c.t.rnd()),
-		Successions: [][]ID{list}, Timers: c.t.cfg.Timers, Issued: c.nowMs,
+		Successions: lists, Timers: c.t.cfg.Timers, Issued: c.nowMs,
 	}, c.t.sign)
 	return c.adoptCert(raw)
 }
@@ -231,40 +298,54 @@ func (c *change) issue(city City, list []ID) *cityRecord {
 // answer fills in the best that the table knows for a caller of a city.
 func (c *change) answer(city City, digest []HeadRef) *Answer {
 	a := &Answer{Version: Version, Barred: c.t.barred.raw}
+	left := answerBudget
 	if rec := c.t.cities[city]; rec != nil {
 		a.Cert = rec.state.Cert
-		if !rec.state.Lead.Empty() {
-			a.Leads = []Signed{rec.state.Lead}
+		a.Leads = rec.state.AllLeads()
+		left -= sizeOf(a.Cert)
+		for _, raw := range a.Leads {
+			left -= sizeOf(raw)
 		}
 	}
 	if n := c.t.nodes[c.from]; n != nil {
 		a.FirstSeen = n.FirstSeen
 	}
-	a.Heads = c.t.headsFor(city, digest)
+	a.Heads = c.t.headsFor(city, digest, left)
 	return a
 }
 
-// headsFor are the heads of other cities that the digest lacks, those heard last first.
-func (t *Table) headsFor(city City, digest []HeadRef) []Signed {
-	known := make(map[City]HeadRef, len(digest))
+func sizeOf(s Signed) int { return len(s.Payload) + len(s.Sig) + 8 }
+
+// headsFor are the heads of other cities that the digest lacks, those heard last first, as many as fit.
+func (t *Table) headsFor(city City, digest []HeadRef, left int) []Signed {
+	known := make(map[headKey]HeadRef, len(digest))
 	for _, r := range digest {
-		known[r.City] = r
+		known[r.key()] = r
 	}
-	var news []*cityRecord
+	type entry struct {
+		leadView
+		heard int64
+	}
+	var news []entry
 	for _, rec := range t.cities {
-		if rec.state.City == city || rec.lead.lead == nil {
+		if rec.state.City == city {
 			continue
 		}
-		if r, ok := known[rec.state.City]; !ok || refOf(rec.lead).compare(r) > 0 {
-			news = append(news, rec)
+		for _, v := range rec.leads {
+			if r, ok := known[v.key()]; !ok || refOf(v).compare(r) > 0 {
+				news = append(news, entry{v, rec.state.Heard})
+			}
 		}
 	}
-	slices.SortFunc(news, func(a, b *cityRecord) int {
-		return cmp.Or(cmp.Compare(b.state.Heard, a.state.Heard), cmp.Compare(a.state.City, b.state.City))
+	slices.SortFunc(news, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(b.heard, a.heard), a.key().compare(b.key()))
 	})
 	var out []Signed
-	for _, rec := range news[:min(len(news), MaxAnswerHeads)] {
-		out = append(out, rec.state.Lead)
+	for _, e := range news[:min(len(news), MaxAnswerHeads)] {
+		if left -= sizeOf(e.raw); left < 0 {
+			break // the next answer has them: the caller's digest has grown
+		}
+		out = append(out, e.raw)
 	}
 	return out
 }

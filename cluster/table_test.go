@@ -147,14 +147,19 @@ func TestTableTakeoverKeepsTheHighest(t *testing.T) {
 	if a := call("a", low); a.Error == nil || a.Error.Code != CodeNotHead || a.Leads[0].Hash() != high.Hash() {
 		t.Errorf("a lower term was taken: %+v", a.Error)
 	}
-	if h := table.Cities()[0].History; len(h) != 1 || h[0].Term.K != 4 {
-		t.Errorf("history %+v", h)
+	if h := table.Cities()[0].History; len(h) != 2 || h[0].Term.K != 4 || h[0].Late || h[1].Term.K != 0 || !h[1].Late {
+		t.Errorf("history %+v: the lower one was heard of late", h)
+	}
+	call("a", low)
+	if h := table.Cities()[0].History; len(h) != 2 {
+		t.Errorf("heard of twice: %+v", h)
 	}
 	for k := range uint64(200) {
 		call("a", leadOf(t, cert, 5+k, 1, "a"))
 	}
+	call("a", leadOf(t, cert, 3, 1, "a"))
 	if h := table.Cities()[0].History; len(h) != maxHistory || h[len(h)-1].Term.K != 204 {
-		t.Errorf("history of %d", len(h))
+		t.Errorf("history of %d: what is older than it has been forgotten, not missed", len(h))
 	}
 }
 

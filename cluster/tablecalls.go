@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// SetQuiet begins or ends a quiet window: while it lasts no city gets its first certificate. A registry whose tables may
+// be older than what it has signed opens one at its start, so that the heads of living cities show them first.
+func (t *Table) SetQuiet(on bool) { t.quiet = on }
+
 // Register admits a node to a city, which the caller has decided from where the node stands; the first
 // node of a city that is not transient gets a certificate that names it alone. It is idempotent: asked
 // again with the same facts it gives the same admission and certificate.
@@ -21,10 +25,13 @@ func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place st
 	c.adoptLead(req.Lead)
 	c.adoptAdmission(req.Admission, req.Self, 0)
 	c.admit(req, city, place, class)
-	if rec := t.cities[city]; (rec == nil || rec.cert.cert == nil) && !req.Transient {
-		c.issue(city, []ID{from})
+	rec := t.cities[city]
+	first := (rec == nil || rec.cert.cert == nil) && !req.Transient
+	if first && !t.quiet {
+		c.issue(city, [][]ID{{from}})
 	}
 	a := c.answer(city, req.HeadsDigest)
+	a.Quiet = first && t.quiet
 	a.Admission = t.nodes[from].Admission
 	return a, c.changes(), nil
 }
@@ -60,27 +67,27 @@ func (t *Table) Propose(nowMs int64, from ID, req *Request) (*Answer, Changes, e
 	if a != nil || err != nil {
 		return a, c.changes(), err
 	}
-	city := rec.state.City
-	list := c.succession(rec, req.Living)
-	old := rec.cert.cert
-	switch since := nowMs - old.Issued; {
-	case slices.Equal(list, old.Successions[0]):
-	case len(old.Successions[0]) >= MaxSuccession && since >= 0 && since < proposeFloor.Milliseconds():
+	city, old := rec.state.City, rec.cert.cert
+	shard := old.shardIn(from)
+	lists := slices.Clone(old.Successions)
+	lists[shard] = c.succession(rec, shard, req.Living)
+	since := nowMs - old.Issued
+	if full := old.Successions[shard]; !slices.Equal(lists[shard], full) && len(full) >= Slots(len(lists)) && since >= 0 && since < proposeFloor.Milliseconds() {
 		a := c.answer(city, req.HeadsDigest).refuse(CodeTooSoon,
-			"the succession of %s is full and %v old: propose again after %v", city, time.Duration(since)*time.Millisecond, proposeFloor)
+			"the succession of %s is full and %v old: propose again after %v", rec.describe(shard), time.Duration(since)*time.Millisecond, proposeFloor)
 		return a, c.changes(), nil
-	default:
-		c.issue(city, list)
 	}
+	c.renew(rec, lists)
 	return c.answer(city, req.HeadsDigest), c.changes(), nil
 }
 
-// succession merges what a head proposes with the present list.
-func (c *change) succession(rec *cityRecord, living []ID) []ID {
-	old := rec.cert.cert.Successions[0]
-	list := make([]ID, 0, MaxSuccession)
+// succession merges what a head proposes with the present list of its shard.
+func (c *change) succession(rec *cityRecord, shard uint, living []ID) []ID {
+	cert := rec.cert.cert
+	old, slots := cert.Successions[shard], Slots(len(cert.Successions))
+	list := make([]ID, 0, slots)
 	take := func(id ID, ok bool) {
-		if ok && len(list) < MaxSuccession && !slices.Contains(list, id) && !c.t.barred.ids[id] {
+		if ok && len(list) < slots && !slices.Contains(list, id) && !c.t.barred.ids[id] && cert.shardIn(id) == shard {
 			list = append(list, id)
 		}
 	}
@@ -102,7 +109,8 @@ func (t *Table) Takeover(nowMs int64, from ID, req *Request) (*Answer, Changes, 
 	return t.Report(nowMs, from, req)
 }
 
-// Report stores a higher Lead, and which members are alive.
+// Report stores a higher Lead, and which members are alive. Where the city should have other timers or another number
+// of shards, the answer brings a new certificate.
 func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, error) {
 	c, rec, a, err := t.fromHead(nowMs, from, req)
 	if a != nil || err != nil {
@@ -115,6 +123,7 @@ func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, er
 		rec.state.Heard = nowMs
 		c.cities[rec.state.City] = true
 	}
+	c.renew(rec, rec.cert.cert.Successions)
 	return c.answer(rec.state.City, req.HeadsDigest), c.changes(), nil
 }
 
@@ -136,11 +145,15 @@ func (t *Table) fromHead(nowMs int64, from ID, req *Request) (*change, *cityReco
 			c.adoptAdmission(row.Admission, Peer{row.ID, row.Addrs}, row.FirstSeen)
 		}
 	}
+	best := rec.best(shown.lead.Shard)
 	switch {
-	case shown.lead.Head != from || shown.term != rec.lead.term:
+	case rec.retired(shown):
+		return c, rec, c.answer(rec.state.City, req.HeadsDigest).refuse(CodeTooSoon,
+			"%s has %d shards now: claim in the newer certificate first", rec.state.City, len(rec.cert.cert.Successions)), nil
+	case shown.lead.Head != from || shown.term != best.term:
 		return c, rec, c.answer(rec.state.City, req.HeadsDigest).refuse(CodeNotHead,
-			"%s does not lead %s: the highest term known is %s of %s", from.Short(), rec.state.City, rec.lead.term, rec.lead.lead.Head.Short()), nil
-	case req.Kind == CallPropose && rec.cert.hash != rec.lead.cert.hash:
+			"%s does not lead %s: the highest term known is %s of %s", from.Short(), rec.describe(shown.lead.Shard), best.term, best.head().Short()), nil
+	case req.Kind == CallPropose && rec.cert.hash != best.cert.hash:
 		return c, rec, c.answer(rec.state.City, req.HeadsDigest).refuse(CodeTooSoon,
 			"a newer certificate of %s exists: claim in it first", rec.state.City), nil
 	}
