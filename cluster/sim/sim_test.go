@@ -1,0 +1,39 @@
+package sim
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 1, "first seed of TestSchedules")
+	countFlag = flag.Uint64("schedules", 500, "how many schedules TestSchedules lives through")
+	traceFlag = flag.Bool("trace", false, "tell the schedules")
+)
+
+func TestSchedules(t *testing.T) {
+	trust := NewTrust()
+	began := time.Now()
+	var steps, msgs, take uint64
+	bad := map[string]int{}
+	for seed := *seedFlag; seed < *seedFlag+*countFlag; seed++ {
+		o := Options{Trust: trust}
+		if *traceFlag {
+			o.Trace = os.Stdout
+		}
+		out := Schedule(seed, o)
+		steps += out.Steps
+		msgs += out.Messages
+		take += uint64(out.TakeOvers)
+		if out.Violation != nil {
+			bad[out.Violation.Invariant]++
+			if bad[out.Violation.Invariant] < 6 {
+				t.Errorf("seed %d %v: %v", seed, out.Kinds, out.Violation)
+			}
+		}
+	}
+	d := time.Since(began)
+	t.Logf("%d schedules in %v: %.0f/s, %d steps, %d messages, %d takeovers, %v", *countFlag, d, float64(*countFlag)/d.Seconds(), steps, msgs, take, bad)
+}
