@@ -95,6 +95,7 @@ func (m *Machine) follow(v leadView) {
 	}
 	m.beat.rows = rowsToNewHead
 	m.beat.next = m.clock.now.Add(m.jitter())
+	m.ledgerFollow(m.beat.next)
 }
 
 // setHigh records the highest Lead and starts to watch its head.

@@ -48,6 +48,7 @@ func (m *Machine) takeOffice() {
 		e := m.table.rows[id]
 		e.heard, e.last = false, m.clock.now
 	}
+	m.ledgerOffice()
 }
 
 // enter starts a term: copies start from nothing, and everybody hears of it.
@@ -68,6 +69,7 @@ func (h *headship) enter(m *Machine) {
 		}
 	}
 	h.list = listState{dirty: true, last: now, after: h.list.after, asked: h.list.asked, waiting: h.list.waiting}
+	m.copyAgain()
 }
 
 // putSelf keeps this node's own row in the table.
@@ -240,6 +242,7 @@ func (m *Machine) take(from ID, e *member, hb *Heartbeat) {
 	if hb.Boot != e.boot {
 		if m.head.copies[from] != nil {
 			m.head.copies[from] = &copyState{} // its copy went with its memory
+			m.rebooted(from)
 		}
 		e.boots = append(e.boots, m.clock.now)
 		e.boots = e.boots[max(0, len(e.boots)-flapBoots-1):]

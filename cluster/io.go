@@ -11,6 +11,7 @@ type Config struct {
 	City       City
 	Registry   ID     // for display only
 	MaxMembers int    // bound of the member table; 0: DefaultMaxMembers
+	MaxHeld    int    // bound of the results held for others; 0: DefaultMaxHeld
 	Trust      *Trust // of Network; several machines may share what one has verified; nil: its own
 }
 

@@ -33,6 +33,7 @@ type Machine struct {
 	others headTable
 	book   map[ID][][]byte
 	limit  limiter
+	ledger ledger // results on their way (R9)
 	note   note
 }
 
@@ -68,6 +69,9 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 	if cfg.MaxMembers == 0 {
 		cfg.MaxMembers = DefaultMaxMembers
 	}
+	if cfg.MaxHeld == 0 {
+		cfg.MaxHeld = DefaultMaxHeld
+	}
 	trust := cfg.Trust
 	if trust == nil {
 		trust = NewTrust(cfg.Network)
@@ -81,7 +85,7 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 	}
 	m := &Machine{
 		env: env{cfg, trust, sign, rng}, self: self, table: newMemberTable(), others: newHeadTable(),
-		book: make(map[ID][][]byte), limit: limiter{seen: make(map[ID]allowance)},
+		book: make(map[ID][][]byte), limit: limiter{seen: make(map[ID]allowance)}, ledger: newLedger(),
 	}
 	if err := self.check(); err != nil {
 		return nil, fmt.Errorf("own row: %w", err)
@@ -175,9 +179,10 @@ func (m *Machine) run() {
 	m.runWatch()
 	if m.head != nil {
 		m.runHead()
-		return
+	} else {
+		m.runBeat()
 	}
-	m.runBeat()
+	m.runLedger()
 }
 
 // Deadline is when Tick has something to do. Before the first step it is the beginning of time.
@@ -190,13 +195,18 @@ func (m *Machine) Deadline() (Instant, bool) {
 
 // due is when something is to be done next.
 func (m *Machine) due() (Instant, bool) {
+	at, ok := m.ledgerDeadline()
+	take := func(t Instant, due bool) {
+		if due && (!ok || t < at) {
+			at, ok = t, true
+		}
+	}
 	if m.head != nil {
-		return m.headDeadline(), true
+		take(m.headDeadline(), true)
+		return at, ok
 	}
-	at, ok := m.beatDeadline()
-	if w, due := m.watchDeadline(); due && (!ok || w < at) {
-		at, ok = w, true
-	}
+	take(m.beatDeadline())
+	take(m.watchDeadline())
 	return at, ok
 }
 
@@ -375,7 +385,7 @@ func (m *Machine) selfChanged(row Row) error {
 
 // Status is the machine at a glance.
 func (m *Machine) Status() Status {
-	s := Status{
+	s := Status{Ledger: m.ledgerStatus(),
 		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
 		Cert: m.cert.cert, CertRaw: m.cert.raw, CutOff: m.cutOff(), Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
 		Unsure: m.unsure(), Health: m.health(), LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,

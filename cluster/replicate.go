@@ -128,6 +128,10 @@ func (m *Machine) frameFrom(from uint64) *Replicate {
 }
 
 func (m *Machine) onReplAck(from ID, a *ReplAck) {
+	if len(a.Results) > 0 {
+		m.onHeld(from, a)
+		return
+	}
 	if !m.judge(from, a.Term) || !m.leading() {
 		return
 	}
