@@ -125,6 +125,7 @@ type TableConfig struct {
 	Timers  Timers // of new certificates
 	Rebirth RebirthTimes
 	Heads   map[City]uint // how many heads a city should have, at most MaxHeads; where nothing is said: 1
+	Trust   *Trust        // of the network; several tables may share what one has verified; nil: its own
 }
 
 // DefaultTableConfig has the default timers and times.

@@ -36,8 +36,12 @@ func SignerOf(key ed25519.PrivateKey) Signer {
 
 // Verify checks the signature over domain || payload.
 func (s Signed) Verify(domain string, key ed25519.PublicKey) error {
+	return s.verify(domain, key, ed25519.Verify)
+}
+
+func (s Signed) verify(domain string, key ed25519.PublicKey, verify Verifier) error {
 	if len(key) != ed25519.PublicKeySize || len(s.Sig) != ed25519.SignatureSize ||
-		!ed25519.Verify(key, append([]byte(domain), s.Payload...), s.Sig) {
+		!verify(key, append([]byte(domain), s.Payload...), s.Sig) {
 		return fmt.Errorf("%w: %.*s of %d bytes", ErrSignature, len(domain)-1, domain, len(s.Payload))
 	}
 	return nil

@@ -54,7 +54,11 @@ func NewTable(network ed25519.PublicKey, sign Signer, state TableState, cfg Tabl
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Table{trust: NewTrust(network), sign: sign, cfg: cfg, rnd: rnd,
+	trust := cfg.Trust
+	if trust == nil {
+		trust = NewTrust(network)
+	}
+	t := &Table{trust: trust, sign: sign, cfg: cfg, rnd: rnd,
 		nodes: make(map[ID]*NodeState), cities: make(map[City]*cityRecord)}
 	for _, n := range state.Nodes {
 		if _, err := t.trust.Admission(n.Admission); err != nil {

@@ -307,6 +307,7 @@ var banned = []struct {
 	{"log", "Fatalf", notExample, "return the error"},
 	{"log", "Fatalln", notExample, "return the error"},
 	{"slog", "Default", func(f sourceFile) bool { return !strings.HasPrefix(f.path, "cmd/") }, "take the logger that is handed in"},
+	{"cluster", "NewTrustBy", func(f sourceFile) bool { return f.pkg.ImportPath != module+"/cluster/sim" }, "NewTrust: only the simulator may take signatures that are none"},
 	{"time", "Now", inCore, "time comes in with the input"},
 	{"time", "Since", inCore, "time comes in with the input"},
 	{"time", "After", inCore, "the caller arms the timer"},
@@ -356,8 +357,11 @@ func TestHabits(t *testing.T) {
 }
 
 func packagePath(name string) string {
-	if name == "slog" {
+	switch name {
+	case "slog":
 		return "log/slog"
+	case "cluster":
+		return module + "/cluster"
 	}
 	return name
 }

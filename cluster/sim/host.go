@@ -126,7 +126,7 @@ func (p *proc) row() cluster.Row {
 // startMachine starts the machine of an admitted process; answer is the registration that admitted it.
 func (w *world) startMachine(p *proc, answer *cluster.Answer) {
 	h := p.h
-	m, err := cluster.New(cluster.Config{Network: networkPublic(), City: h.city, Trust: w.cfg.trust}, p.row(), h.disk.hard, h.who.sign,
+	m, err := cluster.New(cluster.Config{Network: networkPublic(), City: h.city, Trust: w.trust()}, p.row(), h.disk.hard, w.signer(h.who),
 		rand.New(rand.NewPCG(w.rng.Uint64(), uint64(h.n))))
 	if err != nil {
 		w.violate("S7", "%s cannot start from its own disk: %v", h.name, err)

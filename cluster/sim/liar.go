@@ -95,7 +95,7 @@ func (w *world) claimFalsely(p *proc, st *cluster.Status) {
 		k += (uint64(i)+n-k%n)%n + n*uint64(w.rng.IntN(3))
 		l := cluster.Lead{Certificate: st.CertRaw, Network: st.Cert.Network, City: p.h.city, Shard: st.Shard, K: k, Head: id,
 			Boot: p.boot, Seq: 1, Addrs: []cluster.Peer{{ID: id, Addrs: p.h.addrs()}}, Reason: "because I want to"}
-		raw := cluster.Sign(cluster.DomainLead, &l, p.h.who.sign)
+		raw := cluster.Sign(cluster.DomainLead, &l, w.signer(p.h.who))
 		w.log("%s claims take-over %d without need", p.h.name, k)
 		w.tell(p, &cluster.Message{Lead: &raw})
 		return

@@ -48,8 +48,9 @@ func (r *registry) start(w *world) {
 	if w.cfg.timers != (cluster.Timers{}) {
 		cfg.Timers = w.cfg.timers
 	}
+	cfg.Trust = w.trust()
 	w.tableConfig(&cfg)
-	t, err := cluster.NewTable(networkPublic(), cluster.SignerOf(networkKey()), r.disk, cfg, func() uint16 { return uint16(r.rng.Uint32()) })
+	t, err := cluster.NewTable(networkPublic(), w.networkSigner(), r.disk, cfg, func() uint16 { return uint16(r.rng.Uint32()) })
 	if err != nil {
 		w.violate("S7", "the registry cannot start from its own disk: %v", err)
 		return
@@ -90,7 +91,7 @@ func (r *registry) signed(w *world, c cluster.CityState) {
 	if c.Cert.Empty() {
 		return
 	}
-	cert, err := w.cfg.trust.Certificate(c.Cert)
+	cert, err := w.trust().Certificate(c.Cert)
 	if err != nil {
 		w.violate("S6", "the registry keeps a certificate of %s that does not verify: %v", c.City, err)
 		return

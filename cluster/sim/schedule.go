@@ -13,7 +13,7 @@ type Options struct {
 	Trace    io.Writer // where the schedule is told; nil: nowhere
 	Messages bool      // the trace names messages too
 	Carrier  Carrier
-	Trust    *cluster.Trust // shared by schedules of one goroutine; nil: its own
+	Memory   *Memory // shared by schedules of one goroutine; nil: its own
 }
 
 // Outcome of a schedule.
@@ -28,22 +28,19 @@ type Outcome struct {
 	Violation *Violation    // nil: every invariant held
 }
 
-// NewTrust is a cache of what verified, to share between schedules.
-func NewTrust() *cluster.Trust { return cluster.NewTrust(networkPublic()) }
-
 // codecEvery: so many messages go through the codec that each kind does in every schedule.
 const codecEvery = 16
 
 // Schedule lives through the schedule of a seed.
 func Schedule(seed uint64, o Options) Outcome {
-	if o.Trust == nil {
-		o.Trust = NewTrust()
+	if o.Memory == nil {
+		o.Memory = NewMemory()
 	}
 	primary := Kind(seed % uint64(kindCount))
 	if o.Kind != nil {
 		primary = *o.Kind
 	}
-	w := newWorld(seed, worldConfig{trust: o.Trust, trace: o.Trace, messages: o.Messages, carrier: o.Carrier, codec: codecEvery})
+	w := newWorld(seed, worldConfig{memory: o.Memory, real: seed%realEvery == 0, trace: o.Trace, messages: o.Messages, carrier: o.Carrier, codec: codecEvery})
 	w.live(primary)
 	out := Outcome{Seed: seed, Hash: w.tally.hash, Steps: w.tally.steps, Messages: w.tally.messages, TakeOvers: w.tally.takeovers,
 		Lived: time.Duration(w.now), Violation: w.broken}

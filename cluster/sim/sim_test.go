@@ -14,12 +14,12 @@ var (
 )
 
 func TestSchedules(t *testing.T) {
-	trust := NewTrust()
+	memory := NewMemory()
 	began := time.Now()
 	var steps, msgs, take uint64
 	bad := map[string]int{}
 	for seed := *seedFlag; seed < *seedFlag+*countFlag; seed++ {
-		o := Options{Trust: trust}
+		o := Options{Memory: memory}
 		if *traceFlag {
 			o.Trace = os.Stdout
 		}

@@ -28,10 +28,10 @@ type world struct {
 
 // worldConfig is what stays the same in a schedule.
 type worldConfig struct {
-	trust    *cluster.Trust
-	check    *cluster.Trust // of S3
-	trace    io.Writer      // nil: nobody reads along
-	messages bool           // the trace names messages too
+	memory   *Memory
+	real     bool      // signatures are real
+	trace    io.Writer // nil: nobody reads along
+	messages bool      // the trace names messages too
 	carrier  Carrier
 	timers   cluster.Timers
 	codec    uint64 // every so many messages one goes through its codec; 0: none
