@@ -19,6 +19,8 @@ import (
 //	GET    /v1/nodes              [NodeInfo]
 //	GET    /v1/clusters           [ClusterInfo]
 //	GET    /v1/results?...        ResultPage (from, to, limit, after)
+//	PUT    /v1/drain              ask the node not to lead
+//	DELETE /v1/drain              take that back
 //	POST   /v1/measurements/{id}  Request -> lines of JSON: Progress ..., then {"done": Measurement} or {"error": apiError}
 //	DELETE /v1/measurements/{id}  stop it: what was measured still comes as "done"
 
@@ -149,6 +151,8 @@ func (c *controlServer) routes() http.Handler {
 		}
 		return c.api.Results(r.Context(), q)
 	}))
+	mux.HandleFunc("PUT /v1/drain", c.drain(true))
+	mux.HandleFunc("DELETE /v1/drain", c.drain(false))
 	mux.HandleFunc("POST /v1/measurements/{id}", c.measure)
 	mux.HandleFunc("DELETE /v1/measurements/{id}", c.cancel)
 	return mux
@@ -204,6 +208,19 @@ func (c *controlServer) measure(w http.ResponseWriter, r *http.Request) {
 		last = apiLine{Error: e}
 	}
 	out.finish(last)
+}
+
+// drain asks the node not to lead, or takes that back.
+func (c *controlServer) drain(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := c.api.Drain(r.Context(), on); err != nil {
+			e, status := toAPIError(err)
+			w.WriteHeader(status)
+			json.NewEncoder(w).Encode(apiLine{Error: e})
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // begin books a measurement under its id; false: there is one.
@@ -283,6 +300,7 @@ type local struct{ *peer }
 func (l local) Measure(ctx context.Context, req Request) (*Measurement, error) {
 	return l.roles.measure.Measure(ctx, req)
 }
+func (l local) Drain(ctx context.Context, on bool) error      { return l.drain(ctx, on) }
 func (l local) Status(context.Context) (Status, error)        { return l.status(), nil }
 func (l local) Nodes(ctx context.Context) ([]NodeInfo, error) { return l.roles.view.Nodes(ctx) }
 func (l local) Clusters(ctx context.Context) ([]ClusterInfo, error) {

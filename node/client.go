@@ -63,23 +63,45 @@ func (c *Client) Results(ctx context.Context, q ResultQuery) (page ResultPage, e
 	return page, c.get(ctx, "/v1/results?"+q.values().Encode(), &page)
 }
 
+// Drain asks the node not to lead, or takes that back: see Node.Drain.
+func (c *Client) Drain(ctx context.Context, on bool) error {
+	method := http.MethodPut
+	if !on {
+		method = http.MethodDelete
+	}
+	resp, err := c.do(ctx, method, "/v1/drain", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return refusal(resp, http.StatusNoContent)
+}
+
 func (c *Client) get(ctx context.Context, path string, v any) error {
 	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var line apiLine
-		if err := json.NewDecoder(resp.Body).Decode(&line); err != nil || line.Error == nil {
-			return fmt.Errorf("the node answered %s to %s", resp.Status, path)
-		}
-		return line.Error.err()
+	if err := refusal(resp, http.StatusOK); err != nil {
+		return err
 	}
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
 		return fmt.Errorf("the node's answer to %s: %w", path, err)
 	}
 	return nil
+}
+
+// refusal is the error in an answer that has not the status that was hoped for.
+func refusal(resp *http.Response, hoped int) error {
+	if resp.StatusCode == hoped {
+		return nil
+	}
+	var line apiLine
+	if err := json.NewDecoder(resp.Body).Decode(&line); err != nil || line.Error == nil {
+		return fmt.Errorf("the node answered %s to %s", resp.Status, resp.Request.URL.Path)
+	}
+	return line.Error.err()
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {

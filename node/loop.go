@@ -25,7 +25,8 @@ type core struct {
 	inbox   chan cluster.Input
 	asks    chan func(*cluster.Machine, cluster.Instant)
 	status  atomic.Pointer[cluster.Status]
-	turn    broadcast // the status changed in a way that somebody may wait for
+	armed   cluster.Instant // of the loop: when the machine has something to do; 0: never
+	turn    broadcast       // the status changed in a way that somebody may wait for
 	done    chan struct{}
 
 	// Where outputs go. All three must not block.
@@ -35,6 +36,7 @@ type core struct {
 	log   *slog.Logger
 
 	events *eventLog // nil: none
+	vitals *vitals   // nil: nobody wants to know how late it is
 }
 
 func newCore(m *cluster.Machine, hard *store.HardFile, log *slog.Logger) *core {
@@ -61,10 +63,12 @@ func (c *core) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case in = <-c.inbox:
+			c.noteLateness()
 			out = c.step(in)
 		case ask := <-c.asks:
 			ask(c.machine, now())
 		case <-timer.C:
+			c.noteLateness()
 			out = c.machine.Tick(now())
 		}
 		if err := c.carryOut(in, out); err != nil {
@@ -85,9 +89,11 @@ func (c *core) step(in cluster.Input) cluster.Output {
 // carryOut does what the machine asks for on an input (nil: it was time), in the order that it promises its peers.
 func (c *core) carryOut(in cluster.Input, out cluster.Output) error {
 	if out.Hard != nil {
+		began := time.Now()
 		if err := c.hard.Save(*out.Hard); err != nil {
 			return fmt.Errorf("cannot make the term durable, so this node must not act on it: %w", err)
 		}
+		c.vitals.saved(time.Since(began))
 	}
 	c.events.output(c.machine, in, &out)
 	for _, e := range out.Out {
@@ -103,9 +109,18 @@ func (c *core) carryOut(in cluster.Input, out cluster.Output) error {
 	return nil
 }
 
+// noteLateness tells how late the loop comes to what is due, if something is.
+func (c *core) noteLateness() {
+	if late := now().Sub(c.armed); c.armed > 0 && late >= 0 {
+		c.vitals.turn(late)
+	}
+}
+
 func (c *core) arm(timer *time.Timer) {
 	at, ok := c.machine.Deadline()
+	c.armed = at
 	if !ok {
+		c.armed = 0
 		timer.Stop()
 		return
 	}
@@ -120,6 +135,14 @@ func (c *core) publish() {
 	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members || old.Heads != st.Heads {
 		c.turn.wake()
 	}
+}
+
+// timers are those of the highest certificate.
+func (c *core) timers() cluster.Timers {
+	if st := c.status.Load(); st.Cert != nil {
+		return st.Cert.Timers
+	}
+	return cluster.DefaultTimers()
 }
 
 // put hands an input to the loop. It waits while the inbox is full; it returns without it when ctx or the

@@ -15,6 +15,7 @@ type API interface {
 	Nodes(ctx context.Context) ([]NodeInfo, error)
 	Clusters(ctx context.Context) ([]ClusterInfo, error)
 	Results(ctx context.Context, q ResultQuery) (ResultPage, error)
+	Drain(ctx context.Context, on bool) error
 }
 
 var (
@@ -218,6 +219,17 @@ func (n *Node) Results(ctx context.Context, q ResultQuery) (ResultPage, error) {
 		return ResultPage{}, err
 	}
 	return api.Results(ctx, q)
+}
+
+// Drain asks this node not to lead, until it is asked back (on is false) or ends: a head hands over as soon as it has
+// a live backup that is up to date and has led for a minute, a candidate goes to the end of the line. Where nobody else
+// can lead it goes on leading. Drain returns when the node has taken note.
+func (n *Node) Drain(ctx context.Context, on bool) error {
+	api, err := n.api()
+	if err != nil {
+		return err
+	}
+	return api.Drain(ctx, on)
 }
 
 // Status is what the node says of itself.

@@ -75,6 +75,7 @@ type roles struct {
 	dht     *dhtRole
 	find    *finder
 	view    *viewer
+	vitals  *vitals
 	measure *measurer
 	respond *responder
 	deliver *delivery
@@ -121,6 +122,9 @@ func (p *peer) close() error {
 		errs = append(errs, p.files.hard.Close())
 	}
 	p.files.events.close()
+	if p.roles.vitals != nil {
+		dataDisk{p.cfg.Data}.close()
+	}
 	if p.files.db != nil {
 		errs = append(errs, p.files.db.Close())
 	}
@@ -339,7 +343,7 @@ func (p *peer) row(boot uint64) (cluster.Row, *cluster.Admission, error) {
 	}
 	return cluster.Row{
 		ID: p.host.ID(), Addrs: p.host.Addrs(), FirstSeen: firstSeen, Boot: boot, Admission: p.id.admission(),
-		Priority: cluster.Priority{Reachable: true, Stability: cluster.StabilityBucket(age)},
+		Priority: cluster.Priority{Reachable: true, Stability: cluster.StabilityBucket(age), Capacity: p.roles.vitals.capacity()},
 	}, admission, nil
 }
 
@@ -349,6 +353,8 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	if err := p.files.hard.Save(hard); err != nil {
 		return err
 	}
+	p.roles.vitals = newVitals(dataDisk{p.cfg.Data}, p.cfg.Log)
+	p.roles.vitals.first()
 	row, admission, err := p.row(hard.Boot)
 	if err != nil {
 		return err
@@ -361,7 +367,9 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.core = newCore(machine, p.files.hard, p.cfg.Log)
 	p.peers = newPeers(p.host, p.cfg.Log)
 	p.core.send, p.core.call, p.core.event = p.peers.send, p.reg.call, p.event
-	p.core.events = p.files.events
+	p.core.events, p.core.vitals = p.files.events, p.roles.vitals
+	p.roles.vitals.timers = p.core.timers
+	p.roles.vitals.tell = func(ctx context.Context, h cluster.Health) { p.core.put(ctx, h) }
 	p.events = make(chan cluster.Event, eventQueue)
 	p.buildRoles()
 	p.reg.in = func(in cluster.Input) { p.core.put(context.Background(), in) } // the loop's end ends it

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (p *peer) run(ctx, run context.Context, ready func()) (err error) {
 	g, live := errgroup.WithContext(live)
 	p.peers.start(live)
 	g.Go(func() error { return p.core.run(live) })
-	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow} {
+	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow, p.roles.vitals.run, p.roles.vitals.probe} {
 		g.Go(func() error { f(live); return nil })
 	}
 	if ctl != nil {
@@ -295,6 +296,7 @@ func (p *peer) report(e cluster.Event) {
 
 // kept says when something could not be written down: it is known for this run only then.
 func (p *peer) kept(what string, err error) {
+	p.roles.vitals.wrote(err)
 	if err != nil {
 		p.cfg.Log.Warn("not kept for the next run", "what", what, "err", err)
 	}
@@ -303,6 +305,7 @@ func (p *peer) kept(what string, err error) {
 // audit keeps what happened; losing it is said, and stops nothing.
 func (p *peer) audit(action, object, answer string) {
 	err := p.files.db.Audit(store.AuditEntry{At: time.Now(), Actor: p2p.IDText(p.host.ID()), Action: action, Object: object, Answer: answer})
+	p.roles.vitals.wrote(err)
 	if err != nil {
 		p.cfg.Log.Warn("not audited", "action", action, "err", err)
 	}
@@ -313,6 +316,7 @@ const rowPeriod = 10 * time.Second
 
 // keepRow tells the machine when this node's row has changed.
 func (p *peer) keepRow(ctx context.Context) {
+	var told []byte
 	tick := time.NewTicker(rowPeriod)
 	defer tick.Stop()
 	for {
@@ -326,7 +330,11 @@ func (p *peer) keepRow(ctx context.Context) {
 			p.cfg.Log.Error("own row", "err", err)
 			continue
 		}
-		row.Load = uint32(p.roles.respond.serving.Load())
-		p.core.put(ctx, cluster.SelfChanged{Row: row})
+		serving := p.roles.respond.serving.Load()
+		row.Load, row.Priority.Load = uint32(serving), loadBucket(serving)
+		if raw := cluster.Marshal(&row); !bytes.Equal(raw, told) {
+			told = raw
+			p.core.put(ctx, cluster.SelfChanged{Row: row})
+		}
 	}
 }

@@ -80,6 +80,16 @@ type Status struct {
 	Version    string            `json:"version"`
 }
 
+// VitalsStatus is how fit a node is to lead, by its own measurements of the last minute.
+type VitalsStatus struct {
+	Unfit    string   `json:"unfit,omitempty"`    // why it should not lead: draining, disk full, disk failing, slow disk, slow loop
+	Draining bool     `json:"draining,omitempty"` // it was asked not to lead
+	Capacity uint8    `json:"capacity"`           // what it claims, 0 to 10: the lesser of processor and disk
+	CPU      uint8    `json:"cpu"`                // 0 to 10
+	SyncMs   *float64 `json:"syncMs"`             // 90th percentile of its fsyncs; null: none in the last minute
+	LateMs   *float64 `json:"lateMs"`             // 90th percentile of how late its loop was
+}
+
 // RegistryStatus is the registry as this node last saw it.
 type RegistryStatus struct {
 	Address string    `json:"address"`
