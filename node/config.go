@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/probe"
 )
@@ -29,6 +30,8 @@ type Config struct {
 	NoControl bool         // no local API socket (library use)
 	EventLog  string       // file that gets a JSON line for each change of head, ticket and acknowledgement; "": none
 	Log       *slog.Logger // default: discards
+
+	clock func() cluster.Instant // of the election; nil: the system's. Tests jump ahead with it
 }
 
 // DefaultMembers is the cluster size that connection limits are sized for when nothing else is said:

@@ -216,14 +216,16 @@ func (l *eventLog) output(m *cluster.Machine, in cluster.Input, out *cluster.Out
 		return
 	}
 	for _, e := range out.Events {
+		if over, ok := e.(cluster.HandOver); ok {
+			l.put(eventLine{Event: "handover", Term: termEvent(m.Status().Term), ID: p2p.IDText(over.To), Reason: over.Reason})
+			continue
+		}
 		l.event(e)
 	}
-	handedOver := false
 	for _, e := range out.Out {
 		switch msg := e.Message; {
-		case msg.Resign != nil && msg.Resign.To != "" && !handedOver:
-			handedOver = true
-			l.put(eventLine{Event: "handover", Term: termEvent(msg.Resign.Term), ID: p2p.IDText(msg.Resign.To)})
+		case msg.ResAck != nil:
+			l.put(eventLine{Event: "ack", Term: termEvent(msg.ResAck.Term), ID: p2p.IDText(e.To), Level: msg.ResAck.Level, Keys: keyTexts(msg.ResAck.Keys)})
 		case msg.Stale != nil:
 			l.stale(m, in, e.To)
 		}
@@ -284,6 +286,14 @@ func (l *eventLog) termOf(m *cluster.Message) *eventTerm {
 		return termEvent(m.Replicate.Term)
 	case m.ReplAck != nil:
 		return termEvent(m.ReplAck.Term)
+	case m.ResAck != nil:
+		return termEvent(m.ResAck.Term)
+	case m.Offer != nil:
+		return termEvent(m.Offer.Term)
+	case m.Want != nil:
+		return termEvent(m.Want.Term)
+	case m.Trim != nil:
+		return termEvent(m.Trim.Term)
 	case m.Lead != nil:
 		return l.leadTerm(*m.Lead)
 	case m.Stale != nil:

@@ -35,6 +35,15 @@ const (
 	MaxSessionFrame = maxSessionFrame
 )
 
+// WithClock makes a node's election run by another clock.
+func WithClock(cfg Config, clock func() cluster.Instant) Config {
+	cfg.clock = clock
+	return cfg
+}
+
+// SystemClock is what it runs by otherwise.
+func SystemClock() cluster.Instant { return now() }
+
 func (n *Node) Host() *p2p.Host { return n.peer.Load().host }
 
 // Rogue replaces what the node answers on a protocol.

@@ -25,8 +25,7 @@ type core struct {
 	inbox   chan cluster.Input
 	asks    chan func(*cluster.Machine, cluster.Instant)
 	status  atomic.Pointer[cluster.Status]
-	armed   cluster.Instant // of the loop: when the machine has something to do; 0: never
-	turn    broadcast       // the status changed in a way that somebody may wait for
+	turn    broadcast // the status changed in a way that somebody may wait for
 	done    chan struct{}
 
 	// Where outputs go. All three must not block.
@@ -37,11 +36,12 @@ type core struct {
 
 	events *eventLog // nil: none
 	vitals *vitals   // nil: nobody wants to know how late it is
+	clock  func() cluster.Instant
 }
 
 func newCore(m *cluster.Machine, hard *store.HardFile, log *slog.Logger) *core {
 	c := &core{
-		machine: m, hard: hard, log: log,
+		machine: m, hard: hard, log: log, clock: now,
 		inbox: make(chan cluster.Input, inboxSize),
 		asks:  make(chan func(*cluster.Machine, cluster.Instant)),
 		done:  make(chan struct{}),
@@ -56,6 +56,7 @@ func (c *core) run(ctx context.Context) error {
 	defer close(c.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var armed cluster.Instant
 	for {
 		var in cluster.Input
 		var out cluster.Output
@@ -63,23 +64,23 @@ func (c *core) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case in = <-c.inbox:
-			c.noteLateness()
+			c.vitals.turn(c.late(armed))
 			out = c.step(in)
 		case ask := <-c.asks:
-			ask(c.machine, now())
+			ask(c.machine, c.clock())
 		case <-timer.C:
-			c.noteLateness()
-			out = c.machine.Tick(now())
+			c.vitals.turn(c.late(armed))
+			out = c.machine.Tick(c.clock())
 		}
 		if err := c.carryOut(in, out); err != nil {
 			return err
 		}
-		c.arm(timer)
+		armed = c.arm(timer)
 	}
 }
 
 func (c *core) step(in cluster.Input) cluster.Output {
-	out, err := c.machine.Step(now(), in)
+	out, err := c.machine.Step(c.clock(), in)
 	if err != nil {
 		c.log.Debug("input refused", "input", fmt.Sprintf("%T", in), "err", err)
 	}
@@ -109,22 +110,23 @@ func (c *core) carryOut(in cluster.Input, out cluster.Output) error {
 	return nil
 }
 
-// noteLateness tells how late the loop comes to what is due, if something is.
-func (c *core) noteLateness() {
-	if late := now().Sub(c.armed); c.armed > 0 && late >= 0 {
-		c.vitals.turn(late)
+// late is how late the loop comes to what is due; below 0: nothing is.
+func (c *core) late(armed cluster.Instant) time.Duration {
+	if armed == 0 {
+		return -1
 	}
+	return c.clock().Sub(armed)
 }
 
-func (c *core) arm(timer *time.Timer) {
+// arm sets the timer for what the machine has to do next, and says when that is; 0: it has nothing to do.
+func (c *core) arm(timer *time.Timer) cluster.Instant {
 	at, ok := c.machine.Deadline()
-	c.armed = at
 	if !ok {
-		c.armed = 0
 		timer.Stop()
-		return
+		return 0
 	}
-	timer.Reset(max(0, time.Duration(at-now())))
+	timer.Reset(max(0, at.Sub(c.clock())))
+	return at
 }
 
 // publish makes the machine's status readable for everybody, and wakes those who wait for a change of
@@ -132,7 +134,8 @@ func (c *core) arm(timer *time.Timer) {
 func (c *core) publish() {
 	st := c.machine.Status()
 	old := c.status.Swap(&st)
-	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members || old.Heads != st.Heads {
+	if old == nil || old.Term != st.Term || old.Role != st.Role || old.Members != st.Members || old.Heads != st.Heads ||
+		old.Health != st.Health || old.Unsure != st.Unsure {
 		c.turn.wake()
 	}
 }

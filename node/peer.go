@@ -79,6 +79,8 @@ type roles struct {
 	measure *measurer
 	respond *responder
 	deliver *delivery
+
+	change atomic.Pointer[HeadChange] // the last one; nil: none in this life
 }
 
 // open takes the data directory and the host's sockets. The tables come first: their lock keeps a second
@@ -365,6 +367,9 @@ func (p *peer) assemble(hard cluster.HardState) error {
 		return err
 	}
 	p.core = newCore(machine, p.files.hard, p.cfg.Log)
+	if p.cfg.clock != nil {
+		p.core.clock = p.cfg.clock
+	}
 	p.peers = newPeers(p.host, p.cfg.Log)
 	p.core.send, p.core.call, p.core.event = p.peers.send, p.reg.call, p.event
 	p.core.events, p.core.vitals = p.files.events, p.roles.vitals

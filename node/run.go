@@ -236,6 +236,7 @@ func (p *peer) waitStatus(ctx context.Context, want func(*cluster.Status) bool) 
 func (p *peer) event(e cluster.Event) {
 	switch e := e.(type) {
 	case cluster.LeadChanged:
+		p.roles.change.Store(headChange(e))
 		lead := cluster.Signed{}
 		if e.Self {
 			lead = e.Raw
@@ -270,11 +271,17 @@ func (p *peer) report(e cluster.Event) {
 	log := p.cfg.Log
 	switch e := e.(type) {
 	case cluster.LeadChanged:
-		log.Info("head changed", "term", e.Term.String(), "head", p2p.IDText(e.New.Head), "self", e.Self, "reason", e.Reason)
-		p.audit("head", p2p.IDText(e.New.Head), e.Term.String()+" "+e.Reason)
+		c := headChange(e)
+		log.Info("head changed", "old", c.From, "new", c.To, "term", c.Term, "self", e.Self, "reason", c.Reason)
+		p.audit("head", c.To, c.Term+" "+c.Reason)
 	case cluster.SteppedDown:
 		log.Info("stepped down", "term", e.Term.String(), "reason", e.Reason)
 		p.audit("stepped-down", "", e.Term.String()+" "+e.Reason)
+	case cluster.HandOver:
+		log.Info("hands over", "to", p2p.IDText(e.To), "reason", e.Reason)
+		p.audit("handover", p2p.IDText(e.To), e.Reason)
+	case cluster.Unsure:
+		log.Warn("in doubt whether this node still leads", "on", e.On, "pause", e.Pause)
 	case cluster.MemberJoined:
 		log.Info("member joined", "node", p2p.IDText(e.Row.ID))
 		p.kept("member", p.files.db.PutRows(e.Row))
@@ -292,6 +299,15 @@ func (p *peer) report(e cluster.Event) {
 		log.Error("alarm", "text", e.Text)
 		p.audit("alarm", "", e.Text)
 	}
+}
+
+// headChange is a change of head as people see it.
+func headChange(e cluster.LeadChanged) *HeadChange {
+	c := &HeadChange{At: time.Now(), To: p2p.IDText(e.New.Head), Term: e.Term.String(), Reason: e.Reason}
+	if e.Old != nil {
+		c.From = p2p.IDText(e.Old.Head)
+	}
+	return c
 }
 
 // kept says when something could not be written down: it is known for this run only then.

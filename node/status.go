@@ -25,6 +25,7 @@ func (p *peer) status() Status {
 	out := Status{
 		Node: p2p.IDText(p.host.ID()), Network: string(p.id.trust.Network()), City: string(st.City),
 		Role: st.Role, Term: st.Term.String(), Members: st.Members, Heads: st.Heads, LastChange: st.LastChange,
+		Change: p.roles.change.Load(), Health: st.Health, Vitals: p.roles.vitals.status(),
 		Registry: p.reg.state(), Started: p.started, Data: p.cfg.Data, Control: ControlPath(p.cfg.Data),
 		PID: os.Getpid(), Version: Version(), Refused: map[string]uint64{},
 		Sessions: SessionStatus{Serving: int(p.roles.respond.serving.Load()), Served: p.roles.respond.served.Load(),

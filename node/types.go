@@ -67,6 +67,9 @@ type Status struct {
 	Members    int               `json:"members"`              // of the cluster, as far as this node knows
 	Heads      int               `json:"heads"`                // other cities' heads in the table
 	LastChange string            `json:"lastChange,omitempty"` // last change of head with its reason
+	Change     *HeadChange       `json:"change,omitempty"`     // the same with time, old and new head; nil: none since the start
+	Health     string            `json:"health,omitempty"`     // why this node should not lead; empty: nothing speaks against it
+	Vitals     VitalsStatus      `json:"vitals"`
 	Registry   RegistryStatus    `json:"registry"`
 	Addrs      []string          `json:"addrs"`
 	Started    time.Time         `json:"started"`
@@ -78,6 +81,15 @@ type Status struct {
 	Control    string            `json:"control"` // local API socket
 	PID        int               `json:"pid"`
 	Version    string            `json:"version"`
+}
+
+// HeadChange is the last change of head that a node saw since its start.
+type HeadChange struct {
+	At     time.Time `json:"at"`
+	From   string    `json:"from,omitempty"` // peer id; empty: the first that it heard of
+	To     string    `json:"to"`
+	Term   string    `json:"term"`
+	Reason string    `json:"reason"`
 }
 
 // VitalsStatus is how fit a node is to lead, by its own measurements of the last minute.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -114,9 +113,9 @@ func quantile(sorted []time.Duration, share float64) time.Duration {
 	return sorted[int(math.Ceil(share*float64(len(sorted))))-1]
 }
 
-// turn notes how late the loop came to what was due.
+// turn notes how late the loop came to what was due; below 0: nothing was.
 func (v *vitals) turn(late time.Duration) {
-	if v == nil {
+	if v == nil || late < 0 {
 		return
 	}
 	v.mu.Lock()
@@ -318,8 +317,8 @@ func (p *peer) drain(ctx context.Context, on bool) error {
 	if err := p.roles.vitals.drain(ctx, on); err != nil {
 		return err
 	}
-	if !p.core.ask(ctx, func(*cluster.Machine, cluster.Instant) {}) {
-		return cmp.Or(ctx.Err(), ErrNotRunning)
+	if !p.waitStatus(ctx, func(st *cluster.Status) bool { return (st.Health == unfitDraining) == on }) {
+		return ctx.Err()
 	}
 	return nil
 }

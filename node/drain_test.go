@@ -1,0 +1,111 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node"
+)
+
+// jumpingClock is the system's clock, and ahead of it as the test says: to the nodes it is as if the machine had slept.
+type jumpingClock struct{ ahead atomic.Int64 }
+
+func (c *jumpingClock) now() cluster.Instant {
+	return node.SystemClock() + cluster.Instant(c.ahead.Load())
+}
+
+func (m *mesh) joinAt(t *testing.T, city, name string, c *jumpingClock) *node.Node {
+	t.Helper()
+	n, err := node.Join(testContext(t), node.WithClock(m.config(city, name), c.now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.nodes = append(m.nodes, n)
+	return n
+}
+
+// A head that is drained hands over to its backup once it has led for a minute, and stays behind it in the line.
+func TestDrainHandsOver(t *testing.T) {
+	m := testMesh(t)
+	clock := &jumpingClock{}
+	a, b := m.joinAt(t, "wuhan", "a", clock), m.joinAt(t, "wuhan", "b", clock)
+	c := m.joinAt(t, "wuhan", "c", clock)
+	head := status(t, a)
+	eventually(t, a, "a backup", func(s node.Status) bool { return s.Backup != "" && s.Members == 3 })
+	for _, n := range []*node.Node{b, c} {
+		eventually(t, n, "a place in the list", func(s node.Status) bool { return s.Role == "backup" || s.Role == "candidate" })
+	}
+
+	if err := a.Drain(testContext(t), true); err != nil {
+		t.Fatal(err)
+	}
+	if s := status(t, a); s.Health != "draining" || !s.Vitals.Draining || s.Role != "head" {
+		t.Errorf("%+v", s)
+	}
+	clock.ahead.Store(int64(61 * time.Second)) // its tenure is over
+	began := time.Now()
+	after := eventually(t, a, "hand-over", func(s node.Status) bool { return s.Role != "head" && s.Head != "" && s.Head != head.Node })
+	t.Logf("handed over %v after the end of the tenure", time.Since(began))
+	if after.Change == nil || after.Change.From != head.Node || after.Change.To != after.Head || after.Change.Term != after.Term ||
+		after.Change.Reason == "" || time.Since(after.Change.At) > patience {
+		t.Errorf("the last change is %+v", after.Change)
+	}
+	for _, n := range []*node.Node{b, c} {
+		eventually(t, n, "the new head", func(s node.Status) bool { return s.Head == after.Head && s.Term == after.Term })
+	}
+
+	if err := a.Drain(testContext(t), false); err != nil {
+		t.Fatal(err)
+	}
+	if s := status(t, a); s.Health != "" || s.Vitals.Draining || s.Head != after.Head {
+		t.Errorf("taken back: %+v", s)
+	}
+}
+
+// Where nobody else can lead, a drained head leads on, and measures.
+func TestDrainAlone(t *testing.T) {
+	m := testMesh(t)
+	clock := &jumpingClock{}
+	a := m.joinAt(t, "wuhan", "a", clock)
+	m.join(t, "changsha", "c")
+	if err := a.Drain(testContext(t), true); err != nil {
+		t.Fatal(err)
+	}
+	clock.ahead.Store(int64(61 * time.Second))
+	if _, err := a.Measure(testContext(t), quick("changsha")); err != nil {
+		t.Error(err)
+	}
+	if s := status(t, a); s.Role != "head" || s.Health != "draining" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The local API drains and undrains, and says why it does not.
+func TestDrainOverAPI(t *testing.T) {
+	m := testMesh(t)
+	a := m.join(t, "wuhan", "a")
+	client, err := node.Dial(status(t, a).Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []bool{true, false} {
+		if err := client.Drain(testContext(t), on); err != nil {
+			t.Fatal(err)
+		}
+		if s := status(t, a); s.Vitals.Draining != on {
+			t.Errorf("drain %v: %+v", on, s.Vitals)
+		}
+	}
+	n, err := node.New(m.config("wuhan", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.Drain(context.Background(), true); !errors.Is(err, node.ErrNotRunning) {
+		t.Errorf("error %v", err)
+	}
+}
