@@ -2,6 +2,7 @@
 # make demo   the paper's experiment on this machine, until Ctrl-C
 # make build  ./peerprobe
 # make bench  how fast it is, beside ping and irtt
+# make load   what one head carries: memory, processor and take-over with up to 10,000 members
 # make agree  the Kademlia model against 100 real heads
 # make cover  how much of the code the tests run
 # make picture  the picture in the README, from a real run
@@ -23,7 +24,7 @@ TIMEOUT   ?= 8m
 # A checkout without its history builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: test build demo bench agree cover deps fmt vet lint cross unit once vuln picture
+.PHONY: test build demo bench load agree cover deps fmt vet lint cross unit once vuln picture
 
 test: deps fmt vet lint cross unit once
 	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)' -unasked-ok
@@ -56,12 +57,12 @@ fmt:
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$bad" ] || { echo "gofmt differs, run gofmt -w on:"; echo "$$bad"; exit 1; }
 
 vet:
-	$(GO) vet ./... ./testdata/bench ./testdata/picture
+	$(GO) vet ./... ./testdata/bench ./testdata/load ./testdata/picture
 	$(GO) vet .ci/gotest/main.go
 	$(GO) vet .ci/vuln/main.go
 
 lint:
-	$(GO) tool staticcheck ./... ./testdata/bench ./testdata/picture
+	$(GO) tool staticcheck ./... ./testdata/bench ./testdata/load ./testdata/picture
 	$(GO) mod verify >/dev/null
 	$(GO) mod tidy -diff
 
@@ -88,6 +89,9 @@ agree:
 
 bench: deps
 	$(GO) run ./testdata/bench
+
+load:
+	$(GO) run ./testdata/load
 
 picture: build
 	$(GO) run ./testdata/picture -o docs/demo.svg ./peerprobe demo --once
