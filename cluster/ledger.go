@@ -36,13 +36,13 @@ const (
 
 // Waits of the ledger. A key is offered after askFirst, then after twice as long, and so on by classes.
 const (
-	askFirst   = time.Second
-	askClasses = 10              // 1 s to 512 s
-	askLost    = 6               // the last class of what the present head has not acknowledged: 64 s
-	askSlow    = 4               // the first class of what is safe as far as is known: 16 s
-	offerWait  = 2 * time.Second // an Offer without an answer
-	moveWait   = 2 * time.Second // a transfer of which not everything was acknowledged
-	copyWait   = time.Second     // the same to the backup, doubling up to copyWaitMax: then it is sent again
+	askFirst   = 500 * time.Millisecond
+	askClasses = 11                     // 0.5 s to 512 s
+	askLost    = 7                      // the last class of what the present head has not acknowledged: 64 s
+	askSlow    = 5                      // the first class of what is safe as far as is known: 16 s
+	offerWait  = time.Second            // an Offer without an answer
+	moveWait   = time.Second            // a transfer of which not everything was acknowledged
+	copyWait   = 500 * time.Millisecond // the same to the backup, doubling up to copyMax: then it is sent again
 	copyMax    = 16 * time.Second
 )
 

@@ -29,6 +29,7 @@ type network struct {
 
 	faults
 	seen
+	results
 }
 
 // faults of the links.
@@ -61,6 +62,7 @@ type host struct {
 	checked []byte     // S3: signature of the High that was verified
 	saying  []Envelope // what the last step sent, and how it was encoded then: the machine keeps its hands off it
 	said    [][]byte
+	disk    disk
 }
 
 type packet struct {
@@ -70,6 +72,7 @@ type packet struct {
 	from ID
 	raw  []byte
 	in   Input // instead of raw
+	move *Transfer
 }
 
 const startMs = 1_700_000_000_000
@@ -99,7 +102,7 @@ func newNetwork(t *testing.T, seed uint64) *network {
 	return &network{t: t, rng: rand.New(rand.NewPCG(seed, 1)), registry: newTable(t, TableState{}), trust: NewTrust(networkPublic()),
 		hosts: make(map[ID]*host), count: make(map[string]int),
 		faults: faults{cut: func(_, _ ID) bool { return false }, delay: time.Millisecond},
-		seen:   seen{acted: make(map[Term]string), epochs: make(map[string][32]byte)}}
+		seen:   seen{acted: make(map[Term]string), epochs: make(map[string][32]byte)}, results: newResults()}
 }
 
 func (n *network) ms() int64 { return startMs + int64(n.now)/1e6 }
@@ -132,6 +135,7 @@ func (n *network) boot(h *host) {
 	}
 	h.m = m
 	n.carry(h, m.Tick(n.now))
+	n.reload(h)
 }
 
 // kill ends a process. With tcp its peers see their connections close, one by one.
@@ -221,6 +225,7 @@ func (n *network) carry(h *host, out Output) {
 		n.push(packet{at: n.now.Add(2 * n.delay), to: h.id, in: Answered{Kind: c.Kind, Answer: nil, Err: nil}, raw: Marshal(c.Request)})
 	}
 	h.events = append(h.events, out.Events...)
+	n.results.carry(n, h, out)
 	n.check(h)
 }
 
@@ -334,6 +339,10 @@ func (n *network) deliver(p packet) {
 	}
 	if p.in == nil {
 		if n.cut(p.from, p.to) {
+			return
+		}
+		if p.move != nil {
+			n.arrive(h, p.from, p.move)
 			return
 		}
 		msg, err := DecodeMessage(p.raw)
