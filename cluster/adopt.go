@@ -45,9 +45,13 @@ func (m *Machine) tellStale(to ID) {
 	}
 }
 
-// tellLead says who leads, in the shard of the one that is told.
-func (m *Machine) tellLead(to ID) {
-	if raw := m.leadFor(to); !raw.Empty() && m.limit.allow(m.clock.now, to) {
+// tellLead says who leads, in the shard of the one that is told and knows one Lead already.
+func (m *Machine) tellLead(to ID, knows Signed) {
+	raw := m.leadFor(to)
+	if !knows.Empty() && raw.Hash() == knows.Hash() {
+		raw = m.high.raw // of another shard: it brings the certificate
+	}
+	if !raw.Empty() && m.limit.allow(m.clock.now, to) {
 		m.send(to, &Message{Lead: &raw})
 	}
 }
@@ -113,7 +117,10 @@ func (m *Machine) setCert(v certView) {
 	}
 	v.shard = v.cert.shardIn(m.self.ID)
 	divided := m.cert.cert != nil && m.shards() != len(v.cert.Successions)
-	m.cert, m.note.dirty, m.watch.certAt = v, true, m.clock.now
+	if m.shards() == 1 || divided || !slices.Equal(m.list(), v.cert.Successions[v.shard]) {
+		m.watch.certAt = m.clock.now // where only another shard's list changed, nobody waits again
+	}
+	m.cert, m.note.dirty = v, true
 	if divided {
 		m.moveShard()
 	}

@@ -183,21 +183,21 @@ func (m *Machine) onWhoIs(from ID, q *WhoIs) error {
 			return m.adopt(q.High, from)
 		case !m.mine(v): // it is told of its own shard's head below, if that one's Lead is higher
 			_ = m.adopt(q.High, "") // verified above
-			if raw := m.leadFor(from); raw.Hash() == q.High.Hash() {
-				return nil
+			if raw := m.leadFor(from); raw.Hash() == q.High.Hash() && m.high.cert.compare(v.cert) <= 0 {
+				return nil // it knows all of it
 			}
 		}
 		if v.term == m.high.term {
 			switch {
 			case m.leading():
-				m.tellLead(from)
+				m.tellLead(from, Signed{})
 			case from == m.high.head() && q.Boot > m.high.lead.Boot:
 				m.onResign(from, &Resign{Term: v.term})
 			}
 			return nil
 		}
 	}
-	m.tellLead(from)
+	m.tellLead(from, q.High)
 	return nil
 }
 

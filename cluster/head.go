@@ -206,7 +206,7 @@ func (m *Machine) onHeartbeat(from ID, hb *Heartbeat) error {
 	case e == nil && m.table.alive >= m.env.cfg.MaxMembers:
 		return fmt.Errorf("%w: %s would be member %d, this head takes %d", ErrForeign, from.Short(), m.table.alive+1, m.env.cfg.MaxMembers)
 	case hb.Row == nil && (e == nil || e.row.Admission.Empty()):
-		m.tellLead(from) // it shows its row with the next one
+		m.tellLead(from, Signed{}) // it shows its row with the next one
 		return nil
 	}
 	if e != nil && hb.Boot < e.boot {

@@ -89,12 +89,16 @@ func (m *Machine) learnHead(v leadView) {
 	case c < 0 || c == 0 && v.lead.Seq <= h.lead.Seq:
 		return
 	}
+	other := h.head() != v.lead.Head
 	m.table.version++
 	h.leadView, h.version = v, m.table.version
 	for s := uint(len(v.cert.cert.Successions)); s < maxShards && v.lead.City != m.env.cfg.City; s++ {
 		if k := (headKey{v.lead.City, s}); m.others.rows[k] != nil && m.others.rows[k].cert.compare(v.cert) < 0 {
 			delete(m.others.rows, k)
 		}
+	}
+	if other && m.leading() && v.lead.City == m.env.cfg.City {
+		m.tellSiblings(&Message{Lead: &v.raw}) // two that are new do not know one another yet
 	}
 	m.event(HeadLearned{City: v.lead.City, Shard: v.lead.Shard, Lead: v.raw})
 }
