@@ -4,6 +4,7 @@ package faults
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,23 +72,17 @@ func twoCities(t *testing.T, timers string, atHome int) *lab.Mesh {
 	return m
 }
 
-// not are all nodes but these.
-func not(nodes []*lab.Node, except ...*lab.Node) (rest []*lab.Node) {
-	for _, n := range nodes {
-		if !contains(except, n) {
-			rest = append(rest, n)
-		}
-	}
-	return rest
+// without are all nodes but these.
+func without(nodes []*lab.Node, except ...*lab.Node) []*lab.Node {
+	return slices.DeleteFunc(slices.Clone(nodes), func(n *lab.Node) bool { return slices.Contains(except, n) })
 }
 
-func contains(nodes []*lab.Node, n *lab.Node) bool {
-	for _, o := range nodes {
-		if o == n {
-			return true
-		}
+// check fails the test where the condition does not hold.
+func check(t *testing.T, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Errorf(format, args...)
 	}
-	return false
 }
 
 // finish stops the load, waits until every result of it is at the registry, and judges everything that was logged.

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,6 +46,9 @@ func (l *Load) run(ctx context.Context, control, to string) {
 	defer ticker.Stop()
 	for {
 		m, err := measureOnce(ctx, control, to)
+		if ctx.Err() != nil {
+			err = nil // it was stopped
+		}
 		l.note(m, err)
 		select {
 		case <-ticker.C:
@@ -96,7 +98,7 @@ func (l *Load) Stop(t T) map[string]Moment {
 	return l.made
 }
 
-// Delivered waits until the registry has these results, except those of which lost says that nobody has them any more.
+// Delivered waits until the registry has these results.
 func (m *Mesh) Delivered(t T, made map[string]Moment) {
 	t.Helper()
 	began := time.Now()
@@ -109,10 +111,10 @@ func (m *Mesh) Delivered(t T, made map[string]Moment) {
 			if len(missing) == 0 {
 				return
 			}
-			err = fmt.Errorf("%d of %d results are missing, as %s", len(missing), len(made), missing[0])
+			err = fmt.Errorf("%d of %d are missing, the first is %s", len(missing), len(made), missing[0])
 		}
 		if time.Since(began) > m.Options.Patience {
-			t.Fatalf("results at the registry: %v", errors.Join(err))
+			t.Fatalf("results at the registry: %v", err)
 		}
 		<-ticker.C
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
+	"github.com/peerprobe/peerprobe/node"
 	"github.com/peerprobe/peerprobe/probe"
 )
 
@@ -90,6 +92,13 @@ func (m *Mesh) Add(t T, city string) *Node {
 	m.Host(t, n.Addr)
 	m.adopt(n)
 	return n
+}
+
+// AddBeside makes another node of the host and the city of this one.
+func (m *Mesh) AddBeside(n *Node) *Node {
+	other := &Node{City: n.City, Addr: n.Addr}
+	m.adopt(other)
+	return other
 }
 
 func (m *Mesh) adopt(n *Node) {
@@ -185,7 +194,7 @@ func (m *Mesh) Wait(t T, what string, cond func([]trail.Event) error) {
 	}
 }
 
-// Pass lets time pass in which nothing is expected but what the checker would find.
+// PassTime lets time pass in which nothing is expected but what the checker would find.
 func (m *Mesh) PassTime(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -268,14 +277,83 @@ func (m *Mesh) Settle(t T, city string) (a Agreement) {
 // SettleAfter waits until all living nodes of the city follow one of them in a higher term than this.
 func (m *Mesh) SettleAfter(t T, city string, old trail.Term) (a Agreement) {
 	t.Helper()
-	m.Wait(t, "one head of "+city, func(events []trail.Event) (err error) {
-		a, err = Agree(events, m.Living(city))
+	return m.SettleOf(t, m.Living(city), old)
+}
+
+// SettleOf waits until these nodes follow one of them in a higher term than old.
+func (m *Mesh) SettleOf(t T, nodes []*Node, old trail.Term) (a Agreement) {
+	t.Helper()
+	m.Wait(t, "one head", func(events []trail.Event) (err error) {
+		a, err = Agree(events, nodes)
 		if err == nil && a.Term.Compare(old) <= 0 {
 			err = fmt.Errorf("all follow %s in %s, which is not above %s", a.Head.Addr, a.Term, old)
 		}
 		return err
 	})
 	return a
+}
+
+// Succession is the list of the node's own city, as its newest certificate has it.
+func (m *Mesh) Succession(n *Node) ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
+	defer cancel()
+	client, err := node.Dial(node.ControlPath(n.Data))
+	if err != nil {
+		return nil, err
+	}
+	all, err := client.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(all, func(c node.ClusterInfo) bool { return c.Own })
+	if at < 0 {
+		return nil, fmt.Errorf("%s does not list its own cluster", n.Addr)
+	}
+	return all[at].Succession, nil
+}
+
+// Status is what a node says of itself.
+func (m *Mesh) Status(n *Node) (node.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
+	defer cancel()
+	client, err := node.Dial(node.ControlPath(n.Data))
+	if err != nil {
+		return node.Status{}, err
+	}
+	return client.Status(ctx)
+}
+
+// Until asks a node for its status again and again until cond has nothing to complain about.
+func (m *Mesh) Until(t T, n *Node, what string, cond func(node.Status) error) (st node.Status) {
+	t.Helper()
+	m.Wait(t, what, func([]trail.Event) (err error) {
+		if st, err = m.Status(n); err != nil {
+			return err
+		}
+		return cond(st)
+	})
+	return st
+}
+
+// Backup waits until the head of the city names a backup that lives, and returns both.
+func (m *Mesh) Backup(t T, city string) (a Agreement, backup *Node) {
+	t.Helper()
+	m.Wait(t, "a backup in "+city, func(events []trail.Event) (err error) {
+		if a, err = Agree(events, m.Living(city)); err != nil {
+			return err
+		}
+		st, err := m.Status(a.Head)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(m.Nodes, func(n *Node) bool { return n.ID == st.Backup && n.Alive() })
+		if at < 0 {
+			return fmt.Errorf("%s, the head, names the backup %q", a.Head.Addr, st.Backup)
+		}
+		backup = m.Nodes[at]
+		return nil
+	})
+	return a, backup
 }
 
 // Archive are the keys of all results that the registry has, and how often.

@@ -110,6 +110,9 @@ func (p *Process) Said() string { return p.log.String() }
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// Gone is closed when the process has ended.
+func (p *Process) Gone() <-chan struct{} { return p.done }
+
 // Ended says whether the process is gone.
 func (p *Process) Ended() bool {
 	select {

@@ -1,0 +1,93 @@
+//go:build linux
+
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
+)
+
+// cutFor is how long links stay cut: longer than a head's silence is borne, with the timers of a fast network.
+const cutFor = 6 * time.Second
+
+// Links are cut, and heal: on each side somebody may lead meanwhile, in terms of their own, and afterwards one does.
+func TestCuts(t *testing.T) {
+	t.Parallel()
+	m := twoCities(t, lan, 4)
+	load := m.Measure(t, away, m.Living(home)...)
+
+	a, backup := m.Backup(t, home)
+	cut(t, m, "head from backup", pairs(a.Head, backup), pairs(backup, a.Head))
+
+	a, _ = m.Backup(t, home)
+	others := without(m.Living(home), a.Head)
+	cut(t, m, "the head says nothing to anybody at home", pairs(a.Head, others...))
+
+	a, _ = m.Backup(t, home)
+	others = without(m.Living(home), a.Head)
+	var to [][2]string
+	for _, n := range others {
+		to = append(to, pairs(n, a.Head)...)
+	}
+	cut(t, m, "the head hears nobody at home", to)
+
+	a, _ = m.Backup(t, home)
+	m.Unplug(t, a.Head.Addr)
+	after := settleOthers(t, m, a)
+	t.Logf("without the head's cable %s leads", after.Head.Addr)
+	m.Plug(t, a.Head.Addr)
+	m.SettleAfter(t, home, a.Term)
+	finish(t, m, load)
+}
+
+// The head cannot reach the registry, nor the registry it: nothing happens, and results arrive later.
+func TestHeadCutFromRegistry(t *testing.T) {
+	t.Parallel()
+	m := twoCities(t, lan, 3)
+	load := m.Measure(t, away, m.Living(home)...)
+	a, _ := m.Backup(t, home)
+	m.Drop(t, a.Head.Addr, lab.RegistryAddr)
+	m.Drop(t, lab.RegistryAddr, a.Head.Addr)
+	m.PassTime(2 * cutFor)
+	now := m.Settle(t, home)
+	check(t, now.Term == a.Term, "cut off from the registry only, %s in %s became %s in %s", a.Head.Addr, a.Term, now.Head.Addr, now.Term)
+	m.Pass(t, a.Head.Addr, lab.RegistryAddr)
+	m.Pass(t, lab.RegistryAddr, a.Head.Addr)
+	finish(t, m, load)
+}
+
+// cut drops what is said in these directions for a while, and waits until all follow one head afterwards.
+func cut(t *testing.T, m *lab.Mesh, what string, directions ...[][2]string) {
+	t.Helper()
+	for _, d := range directions {
+		for _, p := range d {
+			m.Drop(t, p[0], p[1])
+		}
+	}
+	m.PassTime(cutFor)
+	for _, d := range directions {
+		for _, p := range d {
+			m.Pass(t, p[0], p[1])
+		}
+	}
+	healed := now()
+	a := m.Settle(t, home)
+	t.Logf("%s: %v after the heal all follow %s in %s", what, max(0, a.Last.Sub(healed)), a.Head.Addr, a.Term)
+}
+
+func pairs(from *lab.Node, to ...*lab.Node) (all [][2]string) {
+	for _, n := range to {
+		all = append(all, [2]string{from.Addr, n.Addr})
+	}
+	return all
+}
+
+// settleOthers waits until all nodes at home but the head of before follow another.
+func settleOthers(t *testing.T, m *lab.Mesh, before lab.Agreement) (a lab.Agreement) {
+	t.Helper()
+	return m.SettleOf(t, without(m.Living(home), before.Head), before.Term)
+}
+
+func now() lab.Moment { return lab.Now() }

@@ -1,0 +1,130 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
+	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
+)
+
+// The registry goes, heads change without it, it comes back, loses its disk, and everything is started again.
+func TestRegistryGoesAndComes(t *testing.T) {
+	t.Parallel()
+	m := twoCities(t, lan, 3)
+	load := m.Measure(t, away, m.Living(home)...)
+
+	m.Registry.Kill(t)
+	before := m.Settle(t, home)
+	before.Head.Kill(t)
+	after := m.SettleAfter(t, home, before.Term)
+	check(t, after.Term.Epoch == before.Term.Epoch, "without a registry the epoch went from %d to %d", before.Term.Epoch, after.Term.Epoch)
+	m.Join(t, before.Head) // without the registry too
+	m.StartRegistry(t)
+	m.Settle(t, home)
+
+	made := load.Stop(t)
+	m.Delivered(t, made)
+	m.Registry.Kill(t)
+	m.LoseRegistryTables(t)
+	before = m.Settle(t, home)
+	m.StartRegistry(t)
+	newcomer := m.Add(t, home)
+	m.Join(t, newcomer)
+	now := m.Settle(t, home)
+	check(t, now.Term.Compare(before.Term) >= 0, "after the registry lost its disk the term went from %s to %s", before.Term, now.Term)
+	finish(t, m, m.Measure(t, away, newcomer))
+}
+
+// Everything is killed at once and started again: terms go on where they were.
+func TestEverythingRestarts(t *testing.T) {
+	t.Parallel()
+	m := twoCities(t, lan, 3)
+	load := m.Measure(t, away, m.Living(home)...)
+	m.Backup(t, home)
+	before := m.Settle(t, home)
+	m.PassTime(time.Second) // results are under way
+	made := load.Stop(t)
+	for _, n := range m.Nodes {
+		n.Kill(t)
+	}
+	m.Registry.Kill(t)
+	m.StartRegistry(t)
+	m.Join(t, m.Nodes...)
+	after := m.SettleAfter(t, home, before.Term)
+	t.Logf("%s follows %s", after.Term, before.Term)
+	m.Delivered(t, made)
+	m.Judge(t)
+}
+
+// listed is how many candidates a certificate names at most.
+const listed = 8
+
+// All candidates of a city are killed. While the registry is down too, nobody leads: nothing was promised. It names
+// another when it has been back for long enough, and those that were killed come back and follow. Then all candidates
+// are killed while it is up.
+func TestAllCandidatesEnd(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, lan)
+	for range listed + 2 {
+		m.Add(t, home)
+	}
+	m.Join(t, m.Nodes[0])
+	m.Join(t, m.Nodes[1:]...)
+	before, dead := listFull(t, m)
+	m.Registry.Kill(t)
+	killAll(t, dead)
+	quiet := now()
+	m.PassTime(leaderless)
+	for _, e := range m.Events(t) {
+		check(t, e.Event != "lead" || e.Mono < int64(quiet), "%s leads %s, and all candidates are dead", e.Node, e.Term)
+	}
+	m.StartRegistry(t)
+	up := now()
+	after := m.SettleAfter(t, home, before.Term)
+	t.Logf("%v after the registry is back %s leads", after.Last.Sub(up), after.Head.Addr)
+	check(t, after.Term.Epoch > before.Term.Epoch, "no new epoch: %s after %s", after.Term, before.Term)
+	m.Join(t, dead...)
+
+	before, dead = listFull(t, m)
+	killAll(t, dead)
+	after = m.SettleAfter(t, home, before.Term)
+	t.Logf("with the registry up %s leads in %s", after.Head.Addr, after.Term)
+	m.Join(t, dead...)
+	m.Settle(t, home)
+	m.Judge(t)
+}
+
+// leaderless is how long the survivors are watched: several times as long as a take-over takes.
+const leaderless = 8 * time.Second
+
+// listFull waits until the succession of the city at home has all its slots taken by living nodes, and returns those.
+func listFull(t *testing.T, m *lab.Mesh) (a lab.Agreement, candidates []*lab.Node) {
+	t.Helper()
+	m.Wait(t, "a full list", func(events []trail.Event) (err error) {
+		if a, err = lab.Agree(events, m.Living(home)); err != nil {
+			return err
+		}
+		list, err := m.Succession(a.Head)
+		if err != nil {
+			return err
+		}
+		candidates = slices.DeleteFunc(m.Living(home), func(n *lab.Node) bool { return !slices.Contains(list, n.ID) })
+		if len(list) != listed || len(candidates) != listed {
+			return fmt.Errorf("%d are listed, %d of them live", len(list), len(candidates))
+		}
+		return nil
+	})
+	return a, candidates
+}
+
+func killAll(t *testing.T, nodes []*lab.Node) {
+	t.Helper()
+	for _, n := range nodes {
+		n.Kill(t)
+	}
+}
