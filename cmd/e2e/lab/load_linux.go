@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
 	"github.com/peerprobe/peerprobe/node"
 	"github.com/peerprobe/peerprobe/probe"
 )
@@ -29,7 +30,7 @@ const (
 	loadInterval = 5 * time.Millisecond
 )
 
-// Measure lets these nodes measure to a city until Stop.
+// Measure lets these nodes measure to a city until Stop. It returns when there is a first result.
 func (m *Mesh) Measure(t T, to string, from ...*Node) *Load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -38,6 +39,14 @@ func (m *Mesh) Measure(t T, to string, from ...*Node) *Load {
 		l.wg.Go(func() { l.run(ctx, node.ControlPath(n.Data), to) })
 	}
 	t.Cleanup(func() { l.end() })
+	m.Wait(t, "a first result", func([]trail.Event) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.made) == 0 {
+			return fmt.Errorf("%d measurements failed, the last with: %w", l.failed, l.last)
+		}
+		return nil
+	})
 	return l
 }
 
@@ -92,30 +101,22 @@ func (l *Load) Stop(t T) map[string]Moment {
 	t.Helper()
 	l.end()
 	t.Logf("%d results were made, %d measurements failed, the last with: %v", len(l.made), l.failed, l.last)
-	if len(l.made) == 0 {
-		t.Fatalf("nothing was measured: %v", l.last)
-	}
 	return l.made
 }
 
 // Delivered waits until the registry has these results.
 func (m *Mesh) Delivered(t T, made map[string]Moment) {
 	t.Helper()
-	began := time.Now()
-	ticker := time.NewTicker(lookEvery * 10)
-	defer ticker.Stop()
-	for {
-		archive, err := m.Archive()
-		if err == nil {
-			missing := slices.DeleteFunc(slices.Sorted(maps.Keys(made)), func(key string) bool { return archive[key] > 0 })
-			if len(missing) == 0 {
-				return
-			}
+	m.Wait(t, "results at the registry", func([]trail.Event) error {
+		missing, err := m.missing(made)
+		if err == nil && len(missing) > 0 {
 			err = fmt.Errorf("%d of %d are missing, the first is %s", len(missing), len(made), missing[0])
 		}
-		if time.Since(began) > m.Options.Patience {
-			t.Fatalf("results at the registry: %v", err)
-		}
-		<-ticker.C
-	}
+		return err
+	})
+}
+
+func (m *Mesh) missing(made map[string]Moment) ([]string, error) {
+	archive, err := m.Archive()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(made)), func(key string) bool { return archive[key] > 0 }), err
 }

@@ -383,17 +383,22 @@ func (m *Mesh) Archive() (map[string]int, error) {
 // Judge checks all that was logged so far. The registry has to be up.
 func (m *Mesh) Judge(t T) {
 	t.Helper()
+	for _, v := range m.Violations(t) {
+		t.Errorf("%s", v)
+	}
+	if t.Failed() {
+		t.Logf("%s", m.story(m.Events(t)))
+	}
+}
+
+// Violations are the promises that were not kept, as far as the logs and the registry prove it.
+func (m *Mesh) Violations(t T) []trail.Violation {
+	t.Helper()
 	archive, err := m.Archive()
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	events := m.Events(t)
-	for _, v := range trail.Check(events, trail.Facts{Registry: archive, Pauses: m.pauses}) {
-		t.Errorf("%s", v)
-	}
-	if t.Failed() {
-		t.Logf("%s", m.story(events))
-	}
+	return trail.Check(m.Events(t), trail.Facts{Registry: archive, Pauses: m.pauses})
 }
 
 // story is what the logs say of terms, for a test that failed.
