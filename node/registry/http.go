@@ -78,7 +78,8 @@ func (s *server) joinDocument() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p2p.EncodeJoin(doc, s.joinSigned)
+	text, err := p2p.EncodeJoin(doc, s.joinSigned)
+	return append(text, '\n'), err
 }
 
 func (s *server) common(mux *http.ServeMux, join []byte) {
@@ -204,13 +205,14 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"error":{"type":"internal","message":"the answer could not be encoded"}}`)
 	}
-	writeBytes(w, status, b)
+	writeBytes(w, status, append(b, '\n'))
 }
 
+// writeBytes does not write to b: many requests may share it.
 func writeBytes(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // whoever went away misses it
+	_, _ = w.Write(b) // whoever went away misses it
 }
 
 // parameters checks that a query has only the parameters named, each once.

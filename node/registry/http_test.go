@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +93,20 @@ func TestSites(t *testing.T) {
 	if err != nil || doc.Network != r.Info().Network || doc.TokenNeeded || doc.Registries[0].ID != r.Info().ID {
 		t.Errorf("join document %+v, %v", doc, err)
 	}
+}
+
+// Hosts of a new network fetch the join document at the same time: the race detector sees who writes to it.
+func TestManyFetchTheJoinDocumentAtOnce(t *testing.T) {
+	r := start(t, testConfig(t))
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if _, _, err := p2p.FetchJoin(t.Context(), nil, r.Info().JoinAddr); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestNoWeb(t *testing.T) {
