@@ -164,6 +164,14 @@ func termIn(m *cluster.Message) *cluster.Term {
 		return &m.Replicate.Term
 	case m.ReplAck != nil:
 		return &m.ReplAck.Term
+	case m.ResAck != nil:
+		return &m.ResAck.Term
+	case m.Offer != nil:
+		return &m.Offer.Term
+	case m.Want != nil:
+		return &m.Want.Term
+	case m.Trim != nil:
+		return &m.Trim.Term
 	}
 	return nil
 }

@@ -339,6 +339,7 @@ func (w *world) event(p *proc, e cluster.Event) {
 		if e.Self {
 			w.log("%s leads %s (%s)", h.name, e.Term, e.Reason)
 			w.watch.claimed(w, p, e)
+			w.ship(p)
 		} else {
 			w.log("%s follows %s in %s", h.name, w.nameOf(e.New.Head), e.Term)
 		}
