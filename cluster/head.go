@@ -94,9 +94,7 @@ func (m *Machine) headDeadline() Instant {
 	if h.over.to != "" {
 		at = min(at, h.over.until)
 	}
-	if m.copiesBehind() {
-		at = min(at, max(h.nextCopy, m.clock.now))
-	}
+	at = min(at, m.copiesAt(at))
 	if h.list.due && !h.list.waiting && !m.note.stopping && !m.unsure() {
 		at = min(at, h.list.dueAt)
 	}

@@ -30,13 +30,17 @@ func (c *copyState) current(now Instant) bool {
 	return c != nil && c.whole && (c.sent == 0 || now.Sub(c.since) <= copyLate)
 }
 
-func (m *Machine) copiesBehind() bool {
+// copiesAt is when the next frame is due, at the latest at a given time.
+func (m *Machine) copiesAt(at Instant) Instant {
 	for id, c := range m.head.copies {
-		if m.copyDue(id, c) {
-			return true
+		switch {
+		case c.sent != 0:
+			at = min(at, c.sentAt.Add(copyAgain))
+		case m.copyDue(id, c):
+			at = min(at, max(m.head.nextCopy, m.clock.now))
 		}
 	}
-	return false
+	return at
 }
 
 func (m *Machine) copyDue(id ID, c *copyState) bool {
@@ -139,9 +143,11 @@ func (m *Machine) onReplAck(from ID, a *ReplAck) {
 	if c == nil || a.Upto > m.table.version {
 		return
 	}
-	if c.sent != 0 && m.clock.now.Sub(c.since) > slowBeacons*m.timers().Beacon {
+	switch {
+	case c.sent == 0: // of a frame that was sent twice
+	case m.clock.now.Sub(c.since) > slowBeacons*m.timers().Beacon:
 		c.slow++
-	} else {
+	default:
 		c.slow = 0
 	}
 	// A copy that is behind (it lost its memory) says so, and goes on from there.
