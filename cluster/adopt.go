@@ -189,7 +189,7 @@ func (m *Machine) offerBarred(raw Signed) {
 	}
 	for _, id := range b.IDs {
 		if e := m.table.rows[id]; e != nil && id != m.self.ID {
-			m.drop(id, e, m.clock.now.Sub(e.last), true)
+			m.drop(e, m.clock.now.Sub(e.last), true)
 		}
 	}
 	msg := &Message{Cert: &CertMessage{Certificate: m.cert.raw, Barred: raw}}

@@ -83,11 +83,12 @@ func (m *Machine) audience() []ID {
 		}
 	}
 	n := len(out)
-	for _, id := range m.table.ids() {
-		if m.table.rows[id].alive && id != m.self.ID && !slices.Contains(out[:n], id) {
+	m.table.each(chainHeard, func(e *member) bool {
+		if id := e.row.ID; id != m.self.ID && !slices.Contains(out[:n], id) {
 			out = append(out, id)
 		}
-	}
+		return true
+	})
 	return out
 }
 

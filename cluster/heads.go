@@ -40,8 +40,9 @@ func (h *otherHead) known() KnownHead {
 // headTable holds the other heads. They are dropped only where a city has fewer shards than before: the term only
 // rises.
 type headTable struct {
-	rows map[headKey]*otherHead
-	copy copied
+	rows    map[headKey]*otherHead
+	version uint64 // of the row that changed last
+	copy    copied
 }
 
 // copied is how far this node's copy of the head's tables is.
@@ -51,6 +52,21 @@ type copied struct {
 }
 
 func newHeadTable() headTable { return headTable{rows: make(map[headKey]*otherHead)} }
+
+// since are the heads that changed after a version, in that order.
+func (t *headTable) since(version uint64) []*otherHead {
+	if t.version <= version {
+		return nil
+	}
+	var out []*otherHead
+	for _, h := range t.rows {
+		if h.version > version {
+			out = append(out, h)
+		}
+	}
+	slices.SortFunc(out, func(a, b *otherHead) int { return cmp.Compare(a.version, b.version) })
+	return out
+}
 
 // keys are those of all known heads, by city and shard.
 func (t *headTable) keys() []headKey {
@@ -91,7 +107,7 @@ func (m *Machine) learnHead(v leadView) {
 	}
 	other := h.head() != v.lead.Head
 	m.table.version++
-	h.leadView, h.version = v, m.table.version
+	h.leadView, h.version, m.others.version = v, m.table.version, m.table.version
 	for s := uint(len(v.cert.cert.Successions)); s < maxShards && v.lead.City != m.env.cfg.City; s++ {
 		if k := (headKey{v.lead.City, s}); m.others.rows[k] != nil && m.others.rows[k].cert.compare(v.cert) < 0 {
 			delete(m.others.rows, k)

@@ -13,6 +13,9 @@ const (
 	maxLiving    = 500              // ids shown in one report: 40 bytes each
 	maxShownRows = 24               // rows shown in one report: about 500 bytes each
 	maxDigest    = 256              // heads named in one report
+	listPace     = time.Second      // a full list of a large city is looked at no more often
+	prefixShare  = 2                // so many of one network before others are preferred
+	maxAge       = 100 * 365 * 24 * time.Hour
 )
 
 // listState is the upkeep of the succession.
@@ -24,29 +27,82 @@ type listState struct {
 	last    Instant // when the present certificate came
 	dueAt   Instant // when to propose, if due
 	after   Instant // not before: the registry did not answer
+	looked  Instant // when the list was last compared with what it should be
 }
 
-// wanted is the succession as it should be: this node, the living by priority (those that flap last), the
-// silent of the present list. Load does not count here: it changes with every session.
-func (m *Machine) wanted() []ID {
-	type entry struct {
-		id       ID
-		flapping bool
-		p        Priority
-	}
-	var living []entry
-	for id, e := range m.table.rows {
-		if id == m.self.ID || !e.alive || !e.heard || e.transient || m.barred.ids[id] {
-			continue
+// contender is a living member that may stand in the list.
+type contender struct {
+	id       ID
+	unwell   bool
+	flapping bool
+	crowded  bool // enough others of its network stand before it
+	prefix   string
+	p        Priority
+}
+
+// order is below 0 where c comes first. What is wrong with a node at the moment, its flapping and its neighbours only
+// move it back: no place stays empty for their sake.
+func (c contender) order(d contender) int {
+	return cmp.Or(
+		cmp.Compare(number(c.unwell), number(d.unwell)), cmp.Compare(number(c.flapping), number(d.flapping)),
+		cmp.Compare(number(d.p.Reachable), number(c.p.Reachable)), cmp.Compare(number(c.crowded), number(d.crowded)),
+		d.p.Compare(c.p), cmp.Compare(c.id, d.id),
+	)
+}
+
+// living are the members that may stand in the list, the best first.
+func (m *Machine) living() []contender {
+	var out []contender
+	crowd := make(map[string]int)
+	m.table.each(chainHeard, func(e *member) bool {
+		id := e.row.ID
+		switch {
+		case id == m.self.ID:
+			crowd[e.row.Attested.Prefix]++
+		case e.heard && !e.transient && !m.barred.ids[id]:
+			flapping := len(e.boots) > flapBoots && m.clock.now.Sub(e.boots[0]) < flapWindow
+			out = append(out, contender{id: id, unwell: e.unwell != "", flapping: flapping, prefix: e.row.Attested.Prefix, p: m.standing(e)})
 		}
-		flapping := len(e.boots) > flapBoots && m.clock.now.Sub(e.boots[0]) < flapWindow
-		p := e.row.Priority
-		p.Load = 0
-		living = append(living, entry{id, flapping, p})
-	}
-	slices.SortFunc(living, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(number(a.flapping), number(b.flapping)), b.p.Compare(a.p), cmp.Compare(a.id, b.id))
+		return true
 	})
+	slices.SortFunc(out, contender.order)
+	for i := range out {
+		if p := out[i].prefix; p != "" {
+			crowd[p]++
+			out[i].crowded = crowd[p] > prefixShare
+		}
+	}
+	slices.SortFunc(out, contender.order)
+	return out
+}
+
+// standing is a member's priority as this head takes it: claims count as far as they are attested. Load does not
+// count here: it changes with every session.
+func (m *Machine) standing(e *member) Priority {
+	p, a := e.row.Priority, e.row.Attested
+	p.Load, p.Stability = 0, min(p.Stability, StabilityBucket(m.age(e.row.FirstSeen)))
+	if a.At == 0 {
+		p.Capacity = 0
+		return p
+	}
+	p.Capacity, p.Reachable = min(p.Capacity, a.Capacity), a.Reachable
+	return p
+}
+
+// age is how long ago the registry first saw a node. The wall clock is that of this node's boot number, which went on
+// with the caller's clock since: good enough for buckets that double.
+func (m *Machine) age(firstSeen int64) time.Duration {
+	if firstSeen <= 0 {
+		return 0
+	}
+	wall := int64(m.self.Boot) + m.clock.now.Sub(m.clock.began).Milliseconds()
+	return time.Duration(min(max(wall-firstSeen, 0), maxAge.Milliseconds())) * time.Millisecond
+}
+
+// wanted is the succession as it should be: this node, the living by priority (those that flap or are not well
+// last), the silent of the present list.
+func (m *Machine) wanted() []ID {
+	living := m.living()
 	out := []ID{m.self.ID}
 	for _, l := range living[:min(len(living), m.slots()-1)] {
 		out = append(out, l.id)
@@ -70,11 +126,16 @@ func (m *Machine) runList() {
 	if l.waiting || m.freshEpoch() || m.note.stopping || m.unsure() {
 		return
 	}
-	if !l.dirty && !(l.due && now >= l.dueAt) {
+	have := m.list()
+	look := now.Sub(l.looked)
+	switch {
+	case l.due && now >= l.dueAt:
+	case look >= proposeEvery: // a node ceases to flap without a word
+	case !l.dirty, len(have) >= m.slots() && look < listPace:
 		return
 	}
-	l.dirty, l.due = false, false
-	want, have := m.wanted(), m.list()
+	l.dirty, l.due, l.looked = false, false, now
+	want := m.wanted()
 	if slices.Equal(want, have) {
 		return
 	}

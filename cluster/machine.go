@@ -231,6 +231,8 @@ func (m *Machine) handle(in Input) error {
 		}
 	case SelfChanged:
 		return m.selfChanged(in.Row)
+	case Attested:
+		return m.attested(in)
 	case Health:
 		m.setHealth(in.Reason)
 	case Stopping:
@@ -255,6 +257,11 @@ func (m *Machine) received(from ID, msg *Message) error {
 		return fmt.Errorf("%w: message from %q", ErrForeign, from.Short())
 	case m.barred.ids[from]:
 		return fmt.Errorf("%w: %s is barred", ErrForeign, from.Short())
+	}
+	if m.leading() && m.candidate(from) {
+		m.head.candidateAt = m.clock.now // whatever it says, it can be reached again (R10)
+	}
+	switch {
 	case msg.Beacon != nil:
 		m.onBeacon(from, msg.Beacon)
 	case msg.Lead != nil:

@@ -4,80 +4,209 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"time"
 )
 
 // member is one node of the own city. Rows of the evicted stay for callFor, so that they can be called.
 type member struct {
 	row       Row
-	encoded   []byte  // row as it was last replicated
-	alive     bool    // not evicted
-	heard     bool    // a heartbeat came during this headship
-	left      bool    // it said good-bye: not called
-	last      Instant // its last heartbeat; before one came: since when it is waited for
-	called    Instant
-	boot, seq uint64 // of its last heartbeat
-	used      uint64 // when it was last picked first, as a count
-	version   uint64 // of the table when row or alive last changed
-	stamp     Term   // the term whose head replicated this row
+	encoded   []byte // row as it was last replicated
+	admitted  bool   // this node verified the admission in row
+	alive     bool   // not evicted
+	heard     bool   // a heartbeat came during this headship
+	left      bool   // it said good-bye: not called
 	transient bool
-	unwell    string    // why it should not lead, as it says
-	boots     []Instant // the last changes of boot
+	unwell    string  // why it should not lead, as it says
+	last      Instant // its last heartbeat; before one came: since when it is waited for
+	told      Instant // the last beacon to all members
+	boot, seq uint64  // of its last heartbeat
+	used      uint64  // when it was last picked first, as a count
+	version   uint64  // of the table when row or alive last changed
+	stamp     Term    // the term whose head replicated this row
+	boots     []Instant
 	clone     clone
+	links     [chains]links
 }
 
 // clone watches for a second process with the same key: an old boot whose heartbeats go on.
 type clone struct {
 	boot, seq uint64
-	grown     int
+	since     Instant
+	told      bool
 }
+
+// The chains of a table keep its members in the order in which something is due, so that nothing is sorted and nobody
+// is looked at in vain.
+const (
+	chainHeard   = iota // the living, by their last heartbeat
+	chainTold           // the living, by the last beacon to all
+	chainGone           // the evicted that are called, by the last call
+	chainChanged        // all, by version
+	chains
+)
+
+type links struct {
+	prev, next *member
+	in         bool
+}
+
+// order is a list through one of the links of its members.
+type order struct {
+	which       int
+	first, last *member
+	n           int
+}
+
+// push puts a member at the end, wherever it was.
+func (c *order) push(e *member) {
+	c.remove(e)
+	l := &e.links[c.which]
+	l.prev, l.in = c.last, true
+	if c.last == nil {
+		c.first = e
+	} else {
+		c.last.links[c.which].next = e
+	}
+	c.last = e
+	c.n++
+}
+
+func (c *order) remove(e *member) {
+	l := &e.links[c.which]
+	if !l.in {
+		return
+	}
+	if l.prev == nil {
+		c.first = l.next
+	} else {
+		l.prev.links[c.which].next = l.next
+	}
+	if l.next == nil {
+		c.last = l.prev
+	} else {
+		l.next.links[c.which].prev = l.prev
+	}
+	*l = links{}
+	c.n--
+}
+
+// after is the next member of a chain; nil: none.
+func (c *order) after(e *member) *member { return e.links[c.which].next }
 
 // memberTable is the head's table of members, and a candidate's copy of it.
 type memberTable struct {
 	rows    map[ID]*member
+	order   [chains]order
 	alive   int
 	version uint64 // grows with each change that is replicated
 	uses    uint64
 }
 
-func newMemberTable() memberTable { return memberTable{rows: make(map[ID]*member)} }
+func newMemberTable() memberTable {
+	t := memberTable{rows: make(map[ID]*member)}
+	for i := range t.order {
+		t.order[i].which = i
+	}
+	return t
+}
 
+// ids are all members, sorted: for what is shown, not for what is done in every step.
 func (t *memberTable) ids() []ID { return slices.Sorted(maps.Keys(t.rows)) }
+
+// each visits the members of a chain in its order; visit may take the present one out of it.
+func (t *memberTable) each(which int, visit func(*member) bool) {
+	c := &t.order[which]
+	for e := c.first; e != nil; {
+		next := c.after(e)
+		if !visit(e) {
+			return
+		}
+		e = next
+	}
+}
 
 // touch marks a row as changed for the copies.
 func (t *memberTable) touch(e *member) {
 	t.version++
 	e.version = t.version
+	t.order[chainChanged].push(e)
 }
 
 func (t *memberTable) setAlive(e *member, alive bool) {
-	if e.alive != alive {
-		e.alive = alive
-		t.alive += 2*number(alive) - 1
-		t.touch(e)
+	if e.alive == alive {
+		return
 	}
+	e.alive = alive
+	t.alive += 2*number(alive) - 1
+	t.touch(e)
+	if alive {
+		t.order[chainHeard].push(e)
+		t.order[chainTold].push(e)
+		t.order[chainGone].remove(e)
+		return
+	}
+	t.order[chainHeard].remove(e)
+	t.order[chainTold].remove(e)
+}
+
+// hear notes a sign of life.
+func (t *memberTable) hear(e *member, now Instant) {
+	e.heard, e.left, e.last = true, false, now
+	t.order[chainHeard].push(e)
+}
+
+// await puts a row that is not alive among those that are called.
+func (t *memberTable) await(e *member) { t.order[chainGone].push(e) }
+
+// find is the row of a member, made where there is none.
+func (t *memberTable) find(id ID) *member {
+	e := t.rows[id]
+	if e == nil {
+		e = &member{row: Row{ID: id}}
+		t.rows[id] = e
+	}
+	return e
 }
 
 // put sets a row and says whether it is another than before.
 func (t *memberTable) put(row Row) (e *member, changed bool) {
 	encoded := Marshal(&row)
-	e = t.rows[row.ID]
-	if e == nil {
-		e = &member{}
-		t.rows[row.ID] = e
-	}
+	e = t.find(row.ID)
 	if bytes.Equal(e.encoded, encoded) {
 		return e, false
 	}
+	e.admitted = e.admitted && sameSigned(e.row.Admission, row.Admission)
 	e.row, e.encoded = row, encoded
 	t.touch(e)
 	return e, true
 }
 
+func sameSigned(a, b Signed) bool {
+	return bytes.Equal(a.Payload, b.Payload) && bytes.Equal(a.Sig, b.Sig)
+}
+
+// remove forgets a member.
 func (t *memberTable) remove(id ID) {
 	if e := t.rows[id]; e != nil {
 		t.setAlive(e, false)
+		for i := range t.order {
+			t.order[i].remove(e)
+		}
 		delete(t.rows, id)
 	}
+}
+
+// begin starts a headship: everybody has to be heard anew. Beacons to all are spread over the time between two.
+func (t *memberTable) begin(now Instant, beaconAll time.Duration) {
+	for _, e := range t.rows {
+		e.heard, e.last = false, now
+	}
+	i, n := 0, time.Duration(max(t.alive, 1))
+	t.each(chainTold, func(e *member) bool {
+		e.told = now.Add(-beaconAll + beaconAll*time.Duration(i)/n)
+		i++
+		return true
+	})
 }
 
 // forget ends a headship: nobody has been heard by the next one.
@@ -89,8 +218,8 @@ func (t *memberTable) forget() {
 
 // sweep removes rows that the head of term did not replicate.
 func (t *memberTable) sweep(term Term, self ID) {
-	for _, id := range t.ids() {
-		if id != self && t.rows[id].stamp != term {
+	for id, e := range t.rows {
+		if id != self && e.stamp != term {
 			t.remove(id)
 		}
 	}

@@ -40,6 +40,7 @@ const (
 	maxText     = 512  // bytes of a reason or other text
 	maxTags     = 32
 	maxSessions = 1 << 20
+	maxPrefix   = 64 // bytes of a network's name
 )
 
 // ErrMessage says that a frame is not a message of this protocol.
@@ -266,7 +267,17 @@ func (r *Row) check() error {
 	if r.ID == "" || r.Load > maxSessions {
 		return fmt.Errorf("row: id %q, load %d", r.ID.Short(), r.Load)
 	}
+	if err := r.Attested.check(); err != nil {
+		return err
+	}
 	return checkAddrs(r.Addrs)
+}
+
+func (a *Attestation) check() error {
+	if a.At < 0 || a.Capacity > maxCapacity || len(a.Prefix) > maxPrefix {
+		return fmt.Errorf("attestation of %d: capacity %d, prefix of %d bytes", a.At, a.Capacity, len(a.Prefix))
+	}
+	return nil
 }
 
 func checkAddrs(addrs [][]byte) error {

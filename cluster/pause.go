@@ -55,7 +55,7 @@ func (m *Machine) paused(late time.Duration) {
 		return
 	}
 	for _, e := range m.table.rows {
-		shift(&e.last)
+		shift(&e.last, &e.told)
 	}
 	for _, c := range h.copies {
 		shift(&c.sentAt, &c.since)

@@ -46,11 +46,14 @@ func number(b bool) int {
 // capacityUnit is the rate that fills the first bucket of CapacityBucket, in bits a second.
 const capacityUnit = 1e6
 
+// maxCapacity is the highest bucket: 262 Gbit/s.
+const maxCapacity = 10
+
 // CapacityBucket is 0 below a million bits a second and one more with each fourfold of it: coarse, so that the order
 // of candidates does not change with every measurement.
 func CapacityBucket(bitsPerSecond float64) uint8 {
 	n := uint8(0)
-	for ; bitsPerSecond >= capacityUnit && n < 10; bitsPerSecond /= 4 {
+	for ; bitsPerSecond >= capacityUnit && n < maxCapacity; bitsPerSecond /= 4 {
 		n++
 	}
 	return n

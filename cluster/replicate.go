@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"cmp"
-	"slices"
 	"time"
 )
 
@@ -87,47 +85,38 @@ func (m *Machine) replicateTo(id ID, again bool) {
 
 // frameFrom is the next frame for a copy that has everything up to a version.
 func (m *Machine) frameFrom(from uint64) *Replicate {
-	type change struct {
-		version uint64
-		id      ID // a member
-		head    headKey
-	}
-	var changes []change
-	for id, e := range m.table.rows {
-		if e.version > from && (e.alive || from > 0) {
-			changes = append(changes, change{e.version, id, headKey{}})
-		}
-	}
-	for key, h := range m.others.rows {
-		if h.version > from {
-			changes = append(changes, change{h.version, "", key})
-		}
-	}
-	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.version, b.version) })
 	r := &Replicate{Term: m.high.term, From: from, Upto: m.table.version}
-	size := 0
-	for _, c := range changes {
+	changed, heads, size := &m.table.order[chainChanged], m.others.since(from), 0
+	e := changed.last
+	for e != nil && e.version > from && e.links[chainChanged].prev != nil {
+		e = e.links[chainChanged].prev
+	}
+	for e != nil && e.version <= from {
+		e = changed.after(e)
+	}
+	for e != nil || len(heads) > 0 {
 		if size > copyBudget || len(r.Rows) >= maxRows || len(r.Gone) >= maxRefs || len(r.Heads) >= maxLeads {
 			r.More = true
-			break
+			return r
 		}
-		r.Upto = c.version
-		switch e := m.table.rows[c.id]; {
-		case c.id == "":
-			raw := m.others.rows[c.head].raw
-			r.Heads = append(r.Heads, raw)
-			size += len(raw.Payload) + len(raw.Sig)
+		if e == nil || len(heads) > 0 && heads[0].version < e.version {
+			r.Upto, r.Heads = heads[0].version, append(r.Heads, heads[0].raw)
+			size += len(heads[0].raw.Payload) + len(heads[0].raw.Sig)
+			heads = heads[1:]
+			continue
+		}
+		r.Upto = e.version
+		switch {
 		case e.alive:
 			r.Rows = append(r.Rows, e.row)
 			size += len(e.encoded) + 8
-		default:
-			r.Gone = append(r.Gone, c.id)
+		case from > 0:
+			r.Gone = append(r.Gone, e.row.ID)
 			size += idLen + 2
 		}
+		e = changed.after(e)
 	}
-	if !r.More {
-		r.Upto = m.table.version
-	}
+	r.Upto = m.table.version
 	return r
 }
 
@@ -174,7 +163,7 @@ func (m *Machine) onReplicate(from ID, r *Replicate) {
 		}
 		e, _ := m.table.put(r.Rows[i])
 		m.table.setAlive(e, true)
-		e.stamp = r.Term
+		e.stamp, e.boot = r.Term, max(e.boot, r.Rows[i].Boot)
 	}
 	for _, id := range r.Gone {
 		m.table.remove(id)

@@ -171,9 +171,10 @@ func (m *Machine) pickWitnesses(head ID) []ID {
 		take(id, true)
 	}
 	if len(out) < witnesses {
-		for _, id := range m.table.ids() {
-			take(id, lives(id))
-		}
+		m.table.each(chainHeard, func(e *member) bool {
+			take(e.row.ID, true)
+			return len(out) < witnesses
+		})
 	}
 	return out
 }
