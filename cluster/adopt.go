@@ -105,6 +105,7 @@ func (m *Machine) follow(v leadView) {
 // setHigh records the highest Lead and starts to watch its head.
 func (m *Machine) setHigh(v leadView) {
 	m.high, m.note.dirty, m.note.lastChange = v, true, v.lead.Reason
+	m.note.changed = m.clock.now
 	m.watch = watch{heard: m.clock.now, met: m.watch.met, certAt: m.watch.certAt, seq: v.lead.Seq, reqs: m.watch.reqs, probers: make(map[ID]uint64)}
 	m.beat.backup = ""
 	m.beat.nextAsk = m.clock.now

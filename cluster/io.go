@@ -260,7 +260,8 @@ type Status struct {
 	Heads      int
 	Leading    bool
 	Backup     ID
-	LastChange string // why High last rose
+	LastChange string        // why High last rose
+	ChangedAgo time.Duration // how long ago, as of the last step; 0: not since the boot
 	Seq        uint64
 	Boot       uint64
 	Refused    uint64 // inputs that were malformed, foreign or above a bound
@@ -272,6 +273,21 @@ type Status struct {
 	InLine     int    // its place in line for the next take-over, 1: next; 0: not in line
 	Watches    ID     // whom this node watches: the head of High; empty: nobody
 	Ledger     LedgerStatus
+}
+
+// CandidateInfo is one name of a succession. A head knows most: it hears them all. A candidate knows what the head
+// replicated, and hears the head itself.
+type CandidateInfo struct {
+	ID       ID
+	Self     bool
+	Head     bool          // of High
+	Line     int           // its place in line for the next take-over, 1: next; 0: it leads
+	Alive    bool          // not evicted, as far as is known here
+	Heard    bool          // this node hears it itself
+	Silence  time.Duration // then: for how long not, as of the last step
+	Current  bool          // on a head: its copy of the tables is up to date, so that it may be the backup
+	Flapping bool          // on a head: it booted too often of late
+	Unwell   string        // why it should not lead, as it says itself; empty: nothing speaks against it
 }
 
 // MemberInfo is one member. On a head LastHeard is the arrival of its last heartbeat; elsewhere rows are

@@ -60,8 +60,7 @@ func (m *Machine) living() []contender {
 		case id == m.self.ID:
 			crowd[e.row.Attested.Prefix]++
 		case e.heard && !e.transient && !m.barred.ids[id]:
-			flapping := len(e.boots) > flapBoots && m.clock.now.Sub(e.boots[0]) < flapWindow
-			out = append(out, contender{id: id, unwell: e.unwell != "", flapping: flapping, prefix: e.row.Attested.Prefix, p: m.standing(e)})
+			out = append(out, contender{id: id, unwell: e.unwell != "", flapping: m.flapping(e), prefix: e.row.Attested.Prefix, p: m.standing(e)})
 		}
 		return true
 	})
@@ -74,6 +73,11 @@ func (m *Machine) living() []contender {
 	}
 	slices.SortFunc(out, contender.order)
 	return out
+}
+
+// flapping says that a member booted too often of late.
+func (m *Machine) flapping(e *member) bool {
+	return len(e.boots) > flapBoots && m.clock.now.Sub(e.boots[0]) < flapWindow
 }
 
 // standing is a member's priority as this head takes it: claims count as far as they are attested. Load does not

@@ -43,6 +43,8 @@ type env struct {
 	trust *Trust
 	sign  Signer
 	rng   *rand.Rand
+
+	transient bool // this node was admitted for one measurement only
 }
 
 type clock struct {
@@ -58,6 +60,7 @@ type note struct {
 	out        Output
 	dirty      bool // the hard state changed
 	lastChange string
+	changed    Instant // when High last rose; 0: not since the boot
 	refused    uint64
 	stopping   bool
 }
@@ -84,7 +87,7 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 		return nil, fmt.Errorf("%w: own admission is for %s in %s, this is %s in %s; register again", ErrForeign, a.ID.Short(), a.City, self.ID.Short(), cfg.City)
 	}
 	m := &Machine{
-		env: env{cfg, trust, sign, rng}, self: self, table: newMemberTable(), others: newHeadTable(),
+		env: env{cfg, trust, sign, rng, a.Transient}, self: self, table: newMemberTable(), others: newHeadTable(),
 		book: make(map[ID][][]byte), limit: limiter{seen: make(map[ID]allowance)}, ledger: newLedger(),
 	}
 	if err := self.check(); err != nil {
@@ -382,80 +385,10 @@ func (m *Machine) selfChanged(row Row) error {
 		return fmt.Errorf("own row: %w", err)
 	}
 	row.Boot = m.self.Boot
-	m.self = row
+	m.self, m.env.transient = row, a.Transient
 	m.beat.rows = max(m.beat.rows, 1)
 	if m.leading() {
 		m.putSelf()
 	}
 	return nil
-}
-
-// Status is the machine at a glance.
-func (m *Machine) Status() Status {
-	s := Status{Ledger: m.ledgerStatus(),
-		Self: m.self.ID, City: m.env.cfg.City, Role: m.role(), Term: m.high.term, High: m.high.lead, HighRaw: m.high.raw,
-		Cert: m.cert.cert, CertRaw: m.cert.raw, CutOff: m.cutOff(), Members: m.table.alive, Heads: len(m.others.rows), Leading: m.leading(), Backup: m.beat.backup,
-		Unsure: m.unsure(), Health: m.health(), LastChange: m.note.lastChange, Seq: m.beat.seq, Boot: m.self.Boot, Refused: m.note.refused,
-		Shard: m.shard(), Shards: uint(m.shards()),
-	}
-	if !m.leading() && m.beat.members > 0 {
-		s.Members = int(m.beat.members)
-	}
-	if m.head != nil {
-		s.Backup, s.Seq = m.backup(), m.head.seq
-	}
-	return s
-}
-
-func (m *Machine) role() string {
-	switch {
-	case m.leading():
-		return RoleHead
-	case m.orphan():
-		return RoleOrphan
-	case m.beat.backup == m.self.ID:
-		return RoleBackup
-	case m.candidate(m.self.ID):
-		return RoleCandidate
-	}
-	return RoleEndpoint
-}
-
-// Members are the living members: on a head all of them with itself, on a candidate the rows that the
-// head replicated.
-func (m *Machine) Members() []MemberInfo {
-	out := make([]MemberInfo, 0, m.table.alive)
-	for _, id := range m.table.ids() {
-		e := m.table.rows[id]
-		if !e.alive {
-			continue
-		}
-		info := MemberInfo{Row: e.row, Heard: e.heard, LastHeard: e.last, Seq: e.seq}
-		if e.heard {
-			info.Silence = m.clock.now.Sub(e.last)
-		}
-		if id == m.self.ID {
-			info.Heard, info.LastHeard, info.Silence = true, m.clock.now, 0
-		}
-		out = append(out, info)
-	}
-	return out
-}
-
-// Heads are the known heads of other cities, and of the other shards of this one, by city and shard.
-func (m *Machine) Heads() []KnownHead {
-	out := make([]KnownHead, 0, len(m.others.rows))
-	for _, key := range m.others.keys() {
-		out = append(out, m.others.rows[key].known())
-	}
-	return out
-}
-
-// Head is the first of the known heads of a city: see HeadsOf.
-func (m *Machine) Head(city City) (KnownHead, bool) {
-	all := m.headsOf(city)
-	if len(all) == 0 {
-		return KnownHead{}, false
-	}
-	return all[0].known(), true
 }

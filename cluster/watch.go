@@ -61,10 +61,19 @@ func (m *Machine) inLine() (k uint64, d int, ok bool) {
 	if m.freshEpoch() {
 		return uint64(i), i + 1, true
 	}
-	n := uint64(len(list))
-	k = m.high.term.K + 1
-	k += (uint64(i) + n - k%n) % n
-	return k, int(k - m.high.term.K), k < MaxK
+	d = m.lineOf(i)
+	k = m.high.term.K + uint64(d)
+	return k, d, k < MaxK
+}
+
+// lineOf is the distance of the i-th name of the list from the front of the line: 1 is next. The head of High, which
+// is the last to be its own successor, has the length of the list.
+func (m *Machine) lineOf(i int) int {
+	if m.freshEpoch() {
+		return i + 1
+	}
+	n := uint64(len(m.list()))
+	return 1 + int((uint64(i)+n-(m.high.term.K+1)%n)%n)
 }
 
 // freshEpoch says that no Lead of the highest certificate's epoch is known.
