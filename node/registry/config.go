@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/locate"
@@ -33,6 +34,8 @@ type Config struct {
 	Members int                  // expected nodes: sizes connection and memory limits
 	Timers  cluster.Timers       // of new certificates
 	Rebirth cluster.RebirthTimes // when a city counts as deserted
+	Heads   map[string]uint      // how many heads a city should have; where nothing is said: 1
+	Quiet   time.Duration        // how long the quiet window is where the tables may not know all that was signed
 	Bind    netip.Addr           // source of outgoing connections; invalid: the system chooses
 	Log     *slog.Logger         // nil: discards
 
@@ -59,6 +62,7 @@ func DefaultConfig() Config {
 		Members:       DefaultMembers,
 		Timers:        cluster.DefaultTimers(),
 		Rebirth:       cluster.DefaultRebirthTimes(),
+		Quiet:         quietWindow,
 		Log:           slog.New(slog.DiscardHandler),
 	}
 }
@@ -107,7 +111,48 @@ func (c Config) Validate() error {
 	if err := c.Rebirth.Validate(); err != nil {
 		bad("%w", err)
 	}
+	if _, err := c.heads(); err != nil {
+		bad("--heads: %w", err)
+	}
+	if c.Quiet < 0 {
+		bad("a quiet window of %v: it must not be negative", c.Quiet)
+	}
 	return errors.Join(errs...)
+}
+
+// heads are the numbers of heads by the cities' slugs: "武汉" is wuhan.
+func (c Config) heads() (map[cluster.City]uint, error) {
+	out := make(map[cluster.City]uint, len(c.Heads))
+	for name, n := range c.Heads {
+		city, err := locate.City(name)
+		if err != nil {
+			return nil, fmt.Errorf("%q names no place: %w", name, err)
+		}
+		if n < 1 || n > cluster.MaxHeads {
+			return nil, fmt.Errorf("%d heads for %s: want 1 to %d", n, city, cluster.MaxHeads)
+		}
+		if was, twice := out[cluster.City(city)]; twice && was != n {
+			return nil, fmt.Errorf("%s is to have %d heads and %d", city, was, n)
+		}
+		out[cluster.City(city)] = n
+	}
+	return out, nil
+}
+
+// TimerProfiles are the names of --timers.
+var TimerProfiles = []string{"default", "lan", "wan"}
+
+// TimersOf is the profile of that name.
+func TimersOf(profile string) (cluster.Timers, error) {
+	switch profile {
+	case "default":
+		return cluster.DefaultTimers(), nil
+	case "lan":
+		return cluster.LANTimers(), nil
+	case "wan":
+		return cluster.WANTimers(), nil
+	}
+	return cluster.Timers{}, fmt.Errorf("--timers %q: it must be one of %s", profile, strings.Join(TimerProfiles, ", "))
 }
 
 // parseAdvertised turns what --advertise says into a binary multiaddr: a
@@ -137,4 +182,6 @@ type Info struct {
 	Token       string   // the token that this start made; "" if none
 	TokenFile   string   // the file that holds it
 	JoinCommand string   // to copy
+
+	Quiet time.Duration // for so long after the start new cities wait; 0: there is no quiet window
 }

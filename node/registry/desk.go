@@ -40,7 +40,7 @@ type desk struct {
 	apply   func(cluster.Changes) error // makes changes durable, all or none
 	roster  *roster
 	rebuild func() (*cluster.Table, error) // the table as it is stored
-	changed func(now []headChange, nodes cluster.Changes)
+	changed func(cluster.Changes)
 	log     *slog.Logger
 
 	calls chan *decision
@@ -114,6 +114,7 @@ func (d *desk) serve(batch []*decision) error {
 		}
 		all.Nodes = append(all.Nodes, changed.Nodes...)
 		all.Cities = append(all.Cities, changed.Cities...)
+		all.Heads = append(all.Heads, changed.Heads...)
 		if !changed.Barred.Empty() {
 			all.Barred = changed.Barred
 		}
@@ -148,9 +149,9 @@ func (d *desk) keep(c cluster.Changes) error {
 	if err := d.apply(c); err != nil {
 		return err
 	}
-	heads := d.roster.apply(c)
+	d.roster.apply(c)
 	if d.changed != nil {
-		d.changed(heads, c)
+		d.changed(c)
 	}
 	return nil
 }

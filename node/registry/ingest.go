@@ -82,7 +82,7 @@ func (s *server) ingest(r p2p.Remote, msg *p2p.ResultsMsg) (added, known int, er
 // above: a take-over whose report is still on its way.
 func (s *server) deliverer(r p2p.Remote, raw cluster.Signed) (cluster.City, error) {
 	if raw.Empty() {
-		if h, ok := s.roster.head(r.Admission.City); ok && h.head.ID == r.ID {
+		if s.roster.leads(r.ID, r.Admission.City) {
 			return r.Admission.City, nil
 		}
 		return "", refusal(cluster.CodeNotHead, "only the head of a city delivers results: send them to yours")
@@ -94,7 +94,7 @@ func (s *server) deliverer(r p2p.Remote, raw cluster.Signed) (cluster.City, erro
 	if lead.Head != r.ID {
 		return "", refusal(cluster.CodeNotHead, "the claim to lead is of %s, the sender is %s", lead.Head.Short(), r.ID.Short())
 	}
-	if best, ok := s.roster.head(lead.City); ok && best.shard == lead.Shard && best.head.ID != r.ID && s.trust.CompareLeads(raw, best.raw) < 0 {
+	if best, ok := s.roster.head(lead.City, lead.Shard); ok && best.head.ID != r.ID && s.trust.CompareLeads(raw, best.raw) < 0 {
 		return "", refusal(cluster.CodeNotHead, "%s leads %s now, in term %s", best.head.ID.Short(), lead.City, best.term)
 	}
 	return lead.City, nil

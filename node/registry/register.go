@@ -65,6 +65,7 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 	err := s.desk.ask(ctx, func(now int64, t *cluster.Table) (*cluster.Changes, error) {
 		var changes cluster.Changes
 		var err error
+		t.SetQuiet(s.isQuiet())
 		switch req.Kind {
 		case cluster.CallRegister:
 			if decided, changes, err = s.register(now, t, r, req); err == nil && decided != nil && decided.Error == nil {
@@ -108,6 +109,7 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 		s.refusedAudit(r, req, answer.Error)
 	case req.Kind != cluster.CallRegister: // from a head that leads
 		s.roster.hear(time.Now().UnixMilli(), r.ID, req.Living)
+		s.suggest(r.ID)
 	}
 	return answer
 }
@@ -168,15 +170,19 @@ func (s *server) refusedAudit(r p2p.Remote, req *cluster.Request, no *cluster.Wi
 
 // noteChanges follows the table: heads that are new, nodes that are barred. It
 // runs at the desk and must not block.
-func (s *server) noteChanges(heads []headChange, c cluster.Changes) {
-	for _, h := range heads {
+func (s *server) noteChanges(c cluster.Changes) {
+	for _, h := range c.Heads {
+		late := ""
+		if h.Late {
+			late = " (heard of late: a higher term was known)"
+		}
 		s.audit.add(store.AuditEntry{
-			At: time.Now(), Actor: p2p.IDText(h.head.ID), Action: auditHead, Object: string(h.city),
-			Answer: fmt.Sprintf("term %s: %s", h.term, h.reason),
+			At: time.UnixMilli(h.At), Actor: p2p.IDText(h.Head), Action: auditHead, Object: string(h.City),
+			Answer: fmt.Sprintf("shard %d, term %s: %s%s", h.Term.Shard, h.Term, h.Reason, late),
 		})
-		s.log.Info("head", "city", h.city, "head", h.head.ID.Short(), "term", h.term, "reason", h.reason)
-		if len(h.head.Addrs) > 0 {
-			s.dht.AddPeers([]cluster.Peer{h.head})
+		s.log.Info("head", "city", h.City, "shard", h.Term.Shard, "head", h.Head.Short(), "term", h.Term, "reason", h.Reason, "late", h.Late)
+		if now, ok := s.roster.head(h.City, h.Term.Shard); ok && now.head.ID == h.Head && len(now.head.Addrs) > 0 {
+			s.dht.AddPeers([]cluster.Peer{now.head})
 		}
 	}
 	if !c.Barred.Empty() {

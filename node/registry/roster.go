@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -17,7 +19,7 @@ type roster struct {
 
 	mu    sync.RWMutex
 	nodes map[cluster.ID]member
-	heads map[cluster.City]headNow
+	heads map[cluster.City]map[uint]headNow
 	heard map[cluster.ID]int64 // unix ms; not stored
 }
 
@@ -31,7 +33,7 @@ type member struct {
 	transient bool
 }
 
-// headNow is the best claim that the table has of a city.
+// headNow is the best claim that the table has of a city's shard.
 type headNow struct {
 	raw    cluster.Signed
 	head   cluster.Peer
@@ -40,14 +42,8 @@ type headNow struct {
 	reason string
 }
 
-// headChange is a head that was not there before.
-type headChange struct {
-	city cluster.City
-	headNow
-}
-
 func newRoster(trust *cluster.Trust) *roster {
-	return &roster{trust: trust, nodes: make(map[cluster.ID]member), heads: make(map[cluster.City]headNow), heard: make(map[cluster.ID]int64)}
+	return &roster{trust: trust, nodes: make(map[cluster.ID]member), heads: make(map[cluster.City]map[uint]headNow), heard: make(map[cluster.ID]int64)}
 }
 
 // reset forgets everything and takes over what is stored.
@@ -73,33 +69,38 @@ func memberOf(n cluster.NodeState) member {
 	return member{n.City, n.Class, n.Serial, n.Observed, n.LastSeen, n.Transient}
 }
 
-// apply takes in what is durable now, and tells which heads are new.
-func (r *roster) apply(c cluster.Changes) []headChange {
-	var leads []headChange
+// apply takes in what is durable now.
+func (r *roster) apply(c cluster.Changes) {
+	leads := make(map[cluster.City]map[uint]headNow, len(c.Cities))
 	for _, city := range c.Cities {
-		lead, cert, err := r.trust.Lead(city.Lead)
-		if city.Lead.Empty() || err != nil {
-			continue // appointed, and has not said yet that it leads
-		}
-		now := headNow{raw: city.Lead, head: cluster.Peer{ID: lead.Head}, shard: lead.Shard, term: cluster.TermOf(lead, cert), reason: lead.Reason}
-		if i := slices.IndexFunc(lead.Addrs, func(p cluster.Peer) bool { return p.ID == lead.Head }); i >= 0 {
-			now.head = lead.Addrs[i]
-		}
-		leads = append(leads, headChange{city.City, now})
+		// A city without a Lead was appointed, and has not said yet that it leads.
+		leads[city.City] = r.headsOf(city)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, n := range c.Nodes {
 		r.nodes[n.ID] = memberOf(n)
 	}
-	var changed []headChange
-	for _, l := range leads {
-		if old, ok := r.heads[l.city]; !ok || old.term != l.term {
-			changed = append(changed, l)
-		}
-		r.heads[l.city] = l.headNow
+	for city, heads := range leads {
+		r.heads[city] = heads
 	}
-	return changed
+}
+
+// headsOf are the heads of a city's shards.
+func (r *roster) headsOf(city cluster.CityState) map[uint]headNow {
+	out := make(map[uint]headNow)
+	for _, raw := range city.AllLeads() {
+		lead, cert, err := r.trust.Lead(raw)
+		if err != nil {
+			continue
+		}
+		now := headNow{raw: raw, head: cluster.Peer{ID: lead.Head}, shard: lead.Shard, term: cluster.TermOf(lead, cert), reason: lead.Reason}
+		if i := slices.IndexFunc(lead.Addrs, func(p cluster.Peer) bool { return p.ID == lead.Head }); i >= 0 {
+			now.head = lead.Addrs[i]
+		}
+		out[lead.Shard] = now
+	}
+	return out
 }
 
 // keepObserved fills in the address from which each changed node registered
@@ -142,11 +143,36 @@ func (r *roster) node(id cluster.ID) (member, bool) {
 	return m, ok
 }
 
-func (r *roster) head(city cluster.City) (headNow, bool) {
+// head is the head of a city's shard.
+func (r *roster) head(city cluster.City, shard uint) (headNow, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	h, ok := r.heads[city]
+	h, ok := r.heads[city][shard]
 	return h, ok
+}
+
+// headsIn are the heads of a city, by shard.
+func (r *roster) headsIn(city cluster.City) []headNow {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(r.heads[city]), func(a, b headNow) int { return cmp.Compare(a.shard, b.shard) })
+}
+
+// leads says that a node is the head of one of a city's shards.
+func (r *roster) leads(id cluster.ID, city cluster.City) bool {
+	return slices.ContainsFunc(r.headsIn(city), func(h headNow) bool { return h.head.ID == id })
+}
+
+// members counts the admitted nodes of a city that stay.
+func (r *roster) members(city cluster.City) (n int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, m := range r.nodes {
+		if m.city == city && !m.transient {
+			n++
+		}
+	}
+	return n
 }
 
 // leaders are the heads that are known, as peers with addresses.
@@ -154,9 +180,11 @@ func (r *roster) leaders() []cluster.Peer {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []cluster.Peer
-	for _, h := range r.heads {
-		if len(h.head.Addrs) > 0 {
-			out = append(out, h.head)
+	for _, heads := range r.heads {
+		for _, h := range heads {
+			if len(h.head.Addrs) > 0 {
+				out = append(out, h.head)
+			}
 		}
 	}
 	return out

@@ -43,11 +43,22 @@ type server struct {
 	locator    locate.Locator
 	doorman    *doorman
 	limiter    *limiter
-	reborn     *reborn
 	host       *p2p.Host
 	dht        *p2p.DHT
 	joinSigned cluster.Signed
 	sites      []site
+	life
+}
+
+// life is of one run: see quiet.go.
+type life struct {
+	reborn  *reborn
+	advised advised
+	heads   map[cluster.City]uint // that cities should have
+	began   time.Time
+	quiet   time.Duration // of the window; 0: none
+	runName string
+	clean   bool // everything ended as it should
 }
 
 // site is one HTTP listener and what it serves.
@@ -78,8 +89,12 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 	if s.store, err = store.OpenRegistry(cfg.Data); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	fresh := !keyExists(cfg.Data)
 	network, hostKey, err := s.openKeys(cfg.Data)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.openQuiet(cfg, fresh); err != nil {
 		return nil, err
 	}
 	if err := s.openTables(cfg, network); err != nil {
@@ -151,13 +166,19 @@ func (s *server) openTables(cfg Config, network ed25519.PrivateKey) (err error) 
 	s.roster = newRoster(s.trust)
 	s.audit = newAuditor(s.store, cfg.Log)
 	s.doorman = &doorman{store: s.store, roster: s.roster, trust: s.trust, network: s.info.Network, tokens: cfg.Tokens}
+	heads, err := cfg.heads()
+	if err != nil {
+		return err
+	}
+	s.heads = heads
+	table := cluster.TableConfig{Timers: cfg.Timers, Rebirth: cfg.Rebirth, Heads: heads}
 	rebuild := func() (*cluster.Table, error) {
 		state, err := s.store.State()
 		if err != nil {
 			return nil, err
 		}
 		s.roster.reset(state)
-		return cluster.NewTable(public, cluster.SignerOf(network), state, cluster.TableConfig{Timers: cfg.Timers, Rebirth: cfg.Rebirth}, random16)
+		return cluster.NewTable(public, cluster.SignerOf(network), state, table, random16)
 	}
 	s.desk, err = newDesk(s.store.Apply, s.roster, rebuild, cfg.Log)
 	if err != nil {
@@ -323,7 +344,9 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	s.audit.add(store.AuditEntry{At: time.Now(), Actor: p2p.IDText(s.info.ID), Action: auditStart, Object: string(s.info.Network), Answer: "ok"})
 	s.log.Info("registry serves", "network", s.info.Network, "join", s.info.JoinAddr, "web", s.info.Web)
 	ready()
-	return errors.Join(g.Wait(), s.close())
+	err := g.Wait()
+	s.clean = err == nil
+	return errors.Join(err, s.close())
 }
 
 // closeFront ends what others can reach, and waits for it.
@@ -354,6 +377,10 @@ func (s *server) close() error {
 		}
 	}
 	errs = append(errs, s.closeFront())
+	if s.clean {
+		errs = append(errs, s.endRun())
+		s.clean = false
+	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

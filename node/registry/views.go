@@ -38,7 +38,8 @@ type Node struct {
 	LastSeen  time.Time `json:"lastSeen"`
 }
 
-// Cluster is one city as the registry knows it.
+// Cluster is one city as the registry knows it. Head, term and reason are of
+// shard 0; a city with several heads has them in Shards.
 type Cluster struct {
 	City       string    `json:"city"`
 	Head       string    `json:"head"`   // "" while nobody has claimed to lead
@@ -49,7 +50,21 @@ type Cluster struct {
 	Online     int       `json:"online"`
 	Succession []string  `json:"succession"` // of the newest certificate, the head first
 	Heard      time.Time `json:"heard"`      // when the head last called; 0001 while there is none
-	Changes    []Change  `json:"changes"`    // of head, oldest first
+	Changes    []Change  `json:"changes"`    // of head in any shard, oldest first
+	Heads      int       `json:"heads"`      // that the city should have, where enough nodes live in it
+	Shards     []Shard   `json:"shards"`     // as the newest certificate divides it
+}
+
+// Shard is one shard of a city.
+type Shard struct {
+	Shard      int      `json:"shard"`
+	Head       string   `json:"head"` // "" while nobody has claimed to lead it
+	HeadIP     string   `json:"headIp"`
+	Term       string   `json:"term"`
+	Reason     string   `json:"reason"`
+	Members    int      `json:"members"`
+	Online     int      `json:"online"`
+	Succession []string `json:"succession"`
 }
 
 // Change is one change of head.
@@ -58,6 +73,8 @@ type Change struct {
 	Head   string    `json:"head"`
 	At     time.Time `json:"at"` // when the registry learned of it
 	Reason string    `json:"reason"`
+	Shard  int       `json:"shard"`
+	Late   bool      `json:"late,omitempty"` // a higher term was known already
 }
 
 // Nodes lists the nodes, by city and then by id. The registry has to run.
@@ -122,10 +139,10 @@ func (s *server) nodes(ctx context.Context) ([]Node, error) {
 	}
 	roles := make(map[cluster.ID]string)
 	for _, c := range cities {
-		for _, id := range s.succession(c) {
+		for _, id := range slices.Concat(s.successions(c)...) {
 			roles[id] = RoleCandidate
 		}
-		if h, ok := s.roster.head(c.City); ok {
+		for _, h := range s.roster.headsIn(c.City) {
 			roles[h.head.ID] = RoleHead
 		}
 	}
@@ -156,12 +173,12 @@ func (s *server) isOnline(id cluster.ID, now int64) bool {
 	return s.roster.lastHeard(id) >= msBefore(now, onlineWithin)
 }
 
-func (s *server) succession(c cluster.CityState) []cluster.ID {
+func (s *server) successions(c cluster.CityState) [][]cluster.ID {
 	cert, err := s.trust.Certificate(c.Cert)
 	if err != nil {
 		return nil
 	}
-	return slices.Concat(cert.Successions...)
+	return cert.Successions
 }
 
 func (s *server) clusters(ctx context.Context) ([]Cluster, error) {
@@ -171,29 +188,55 @@ func (s *server) clusters(ctx context.Context) ([]Cluster, error) {
 	}
 	out := make([]Cluster, 0, len(cities))
 	for _, c := range cities {
-		v := Cluster{City: string(c.City), Succession: []string{}, Changes: []Change{}}
-		for _, id := range s.succession(c) {
-			v.Succession = append(v.Succession, p2p.IDText(id))
-		}
-		if h, ok := s.roster.head(c.City); ok {
-			m, _ := s.roster.node(h.head.ID)
-			v.Heard = time.UnixMilli(max(c.Heard, s.roster.lastHeard(h.head.ID))).UTC()
-			v.Head, v.HeadIP, v.Term, v.Reason = p2p.IDText(h.head.ID), m.observed, h.term.String(), h.reason
-		}
-		for _, h := range c.History {
-			v.Changes = append(v.Changes, Change{h.Term.String(), p2p.IDText(h.Head), time.UnixMilli(h.At).UTC(), h.Reason})
-		}
+		v := s.cluster(c)
 		for _, n := range states {
 			if n.City != c.City || n.Transient {
 				continue
 			}
-			v.Members++
-			if s.isOnline(n.ID, now) {
-				v.Online++
+			online := s.isOnline(n.ID, now)
+			count(&v.Members, &v.Online, online)
+			if shard := int(cluster.ShardOf(n.ID, uint(len(v.Shards)))); shard < len(v.Shards) {
+				count(&v.Shards[shard].Members, &v.Shards[shard].Online, online)
 			}
 		}
 		out = append(out, v)
 	}
 	slices.SortFunc(out, func(a, b Cluster) int { return cmp.Compare(a.City, b.City) })
 	return out, nil
+}
+
+func count(members, online *int, isOnline bool) {
+	*members++
+	if isOnline {
+		*online++
+	}
+}
+
+// cluster is a city without the counts of its nodes.
+func (s *server) cluster(c cluster.CityState) Cluster {
+	v := Cluster{City: string(c.City), Succession: []string{}, Changes: []Change{}, Shards: []Shard{}, Heads: int(max(s.heads[c.City], 1))}
+	for i, list := range s.successions(c) {
+		shard := Shard{Shard: i, Succession: []string{}}
+		for _, id := range list {
+			shard.Succession = append(shard.Succession, p2p.IDText(id))
+		}
+		if h, ok := s.roster.head(c.City, uint(i)); ok {
+			m, _ := s.roster.node(h.head.ID)
+			heard := time.UnixMilli(max(c.Heard, s.roster.lastHeard(h.head.ID))).UTC()
+			if heard.After(v.Heard) {
+				v.Heard = heard
+			}
+			shard.Head, shard.HeadIP, shard.Term, shard.Reason = p2p.IDText(h.head.ID), m.observed, h.term.String(), h.reason
+		}
+		if i == 0 {
+			v.Head, v.HeadIP, v.Term, v.Reason = shard.Head, shard.HeadIP, shard.Term, shard.Reason
+		}
+		v.Succession = append(v.Succession, shard.Succession...)
+		v.Shards = append(v.Shards, shard)
+	}
+	for _, h := range c.History {
+		v.Changes = append(v.Changes, Change{Term: h.Term.String(), Head: p2p.IDText(h.Head), At: time.UnixMilli(h.At).UTC(),
+			Reason: h.Reason, Shard: int(h.Term.Shard), Late: h.Late})
+	}
+	return v
 }
