@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/locate"
@@ -31,7 +32,9 @@ type Config struct {
 	EventLog  string       // file that gets a JSON line for each change of head, ticket and acknowledgement; "": none
 	Log       *slog.Logger // default: discards
 
-	clock func() cluster.Instant // of the election; nil: the system's. Tests jump ahead with it
+	// For tests.
+	clock      func() cluster.Instant // of the election; nil: the system's
+	attestLook time.Duration          // how often a head looks whom to measure; 0: attestLook
 }
 
 // DefaultMembers is the cluster size that connection limits are sized for when nothing else is said:

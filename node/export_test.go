@@ -44,6 +44,43 @@ func WithClock(cfg Config, clock func() cluster.Instant) Config {
 // SystemClock is what it runs by otherwise.
 func SystemClock() cluster.Instant { return now() }
 
+// Attesting makes a node look often whom to measure, should it lead.
+func Attesting(cfg Config) Config {
+	cfg.attestLook = 20 * time.Millisecond
+	return cfg
+}
+
+// Transfer is how fast a member sends, as this head measures it.
+func (n *Node) Transfer(ctx context.Context, to cluster.Peer) (float64, error) {
+	return n.peer.Load().roles.attest.transfer(ctx, to)
+}
+
+// Row is what this node knows of a member.
+func (n *Node) Row(id cluster.ID) (row cluster.Row, ok bool) {
+	n.peer.Load().core.ask(context.Background(), func(m *cluster.Machine, _ cluster.Instant) {
+		for _, i := range m.Members() {
+			if i.Row.ID == id {
+				row, ok = i.Row, true
+			}
+		}
+	})
+	return row, ok
+}
+
+const (
+	ProtoAttest = p2p.ProtoAttest
+	AttestFrame = attestFrame
+	AttestTime  = attestTime
+	AllowBurst  = allowBurst
+	CodeNotHead = codeNotHead
+	CodeBusy    = codeBusy
+)
+
+type (
+	AttestRequest = attestRequest
+	AttestAnswer  = attestAnswer
+)
+
 func (n *Node) Host() *p2p.Host { return n.peer.Load().host }
 
 // Rogue replaces what the node answers on a protocol.

@@ -76,6 +76,7 @@ type roles struct {
 	find    *finder
 	view    *viewer
 	vitals  *vitals
+	attest  *attester
 	measure *measurer
 	respond *responder
 	deliver *delivery
@@ -393,6 +394,10 @@ func (p *peer) buildRoles() {
 	r.view = &viewer{core: p.core, host: p.host, find: r.find, trust: p.id.trust}
 	r.respond = &responder{core: p.core, host: p.host, db: db, limits: p.cfg.Limits, bind: p.cfg.Bind,
 		sign: p.id.sign, trust: p.id.trust, log: log, events: p.files.events}
+	r.attest = newAttester(p.core, p.host, p.id.trust, p.busy, log)
+	if p.cfg.attestLook > 0 {
+		r.attest.look = p.cfg.attestLook
+	}
 	r.deliver = &delivery{core: p.core, host: p.host, db: db, registry: p.reg.peers, sign: p.id.sign, log: log,
 		uplink: make(chan shipment), kick: make(chan struct{}, 1), aside: map[probe.Key]time.Time{}}
 	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }
@@ -400,6 +405,11 @@ func (p *peer) buildRoles() {
 		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting), life: newLife(),
 		seq: func() uint64 { return seq.Add(1) }, spool: r.deliver.wake,
 		sessionStarter: sessionStarter{trust: p.id.trust, bind: p.cfg.Bind, sign: p.id.sign}}
+}
+
+// busy says that something is measured here at the moment, which traffic would disturb.
+func (p *peer) busy() bool {
+	return p.roles.respond.serving.Load() > 0 || len(p.roles.measure.queue) > 0
 }
 
 // registerAgain is a request to register while this node has no head, or has never been answered. It says

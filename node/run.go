@@ -50,7 +50,7 @@ func (p *peer) run(ctx, run context.Context, ready func()) (err error) {
 	g, live := errgroup.WithContext(live)
 	p.peers.start(live)
 	g.Go(func() error { return p.core.run(live) })
-	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow, p.roles.vitals.run, p.roles.vitals.probe} {
+	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow, p.roles.vitals.run, p.roles.vitals.probe, p.roles.attest.run} {
 		g.Go(func() error { f(live); return nil })
 	}
 	if ctl != nil {
@@ -147,6 +147,7 @@ func (p *peer) handle(ctx context.Context) {
 		Rate: p2p.ControlRate, Burst: p2p.ControlBurst}, p.member)
 	p.host.Handle(p2p.ProtoTask, p2p.HandleOptions{MaxFrame: maxTaskFrame}, p.roles.find.serve)
 	p.host.Handle(p2p.ProtoSession, p2p.HandleOptions{MaxFrame: maxSessionFrame}, p.roles.respond.serve)
+	p.host.Handle(p2p.ProtoAttest, p2p.HandleOptions{MaxFrame: attestFrame, PerPeer: attestStreams}, p.roles.attest.serve)
 	p.host.Handle(p2p.ProtoResults, p2p.HandleOptions{MaxFrame: p2p.MaxResults}, p.roles.deliver.serve)
 }
 

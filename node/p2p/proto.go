@@ -22,6 +22,8 @@ const (
 	ProtoSession = "/peerprobe/session/1"
 	// ProtoResults carries batches of results.
 	ProtoResults = "/peerprobe/results/1"
+	// ProtoAttest carries the short transfer by which a head measures a member.
+	ProtoAttest = "/peerprobe/attest/1"
 	// ProtoHello exchanges admissions, once a connection, before DHT streams.
 	ProtoHello = "/peerprobe/hello/1"
 )
