@@ -90,12 +90,14 @@ func TestGuestBudget(t *testing.T) {
 
 // The queue of one peer: the oldest goes when it is full, and a flush waits for all of it.
 func TestSenderQueue(t *testing.T) {
-	s := &sender{wake: make(chan struct{}, 1)}
+	s := &sender{nudge: make(chan struct{}, 1)}
 	if s.written() != nil {
 		t.Error("an empty queue has to be waited for")
 	}
 	for i := range peerQueue + 10 {
-		s.push(cluster.Envelope{Addrs: [][]byte{{byte(i)}}})
+		if first := s.push(cluster.Envelope{Addrs: [][]byte{{byte(i)}}}); first != (i == 0) {
+			t.Errorf("message %d wants a goroutine: %v", i, first)
+		}
 	}
 	written := s.written()
 	for i := range peerQueue {
@@ -143,10 +145,57 @@ func TestUnreachablePeer(t *testing.T) {
 	flush, done := context.WithTimeout(ctx, patienceOfFlush)
 	defer done()
 	p.flush(flush)
+	p.sweep(time.Now().Add(-peerIdle))
+	if len(p.byID) != 1 {
+		t.Errorf("%d senders while the message is young, want 1", len(p.byID))
+	}
+	p.sweep(time.Now())
+	if len(p.byID) != 0 {
+		t.Error("a sender that has nothing to send is kept for ever")
+	}
 	cancel()
 	p.wg.Wait()
 	p.send(cluster.Envelope{To: to.ID, Message: &cluster.Message{}}) // after the end: dropped
 	p.wg.Wait()
+}
+
+// What everybody is told waits for its turn to dial, so that dials do not starve one another; whoever calls here in
+// the meantime needs none, and nothing outlasts the node.
+func TestAnnouncementsTakeTurns(t *testing.T) {
+	p := newPeers(testHost(t), slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	p.start(ctx)
+	for range announceDials {
+		if took, ok := p.slot(&sender{}); !took || !ok {
+			t.Fatal("no turn while there are free ones")
+		}
+	}
+	s := &sender{nudge: make(chan struct{}, 1)}
+	s.push(cluster.Envelope{})
+	got := make(chan [2]bool)
+	wait := func() { took, ok := p.slot(s); got <- [2]bool{took, ok} }
+	go wait()
+	s.push(cluster.Envelope{}) // another message, but no connection
+	<-p.slots
+	if g := <-got; g != [2]bool{true, true} {
+		t.Errorf("a freed turn: %v", g)
+	}
+	go wait()
+	cancel()
+	if g := <-got; g != [2]bool{} {
+		t.Errorf("after the end: %v", g)
+	}
+	p.wg.Wait()
+	for want, m := range map[bool][]*cluster.Message{
+		true:  {{Lead: &cluster.Signed{}}, {Beacon: &cluster.Beacon{}}, {Cert: &cluster.CertMessage{}}},
+		false: {{Probe: &cluster.Probe{}}, {WhoIs: &cluster.WhoIs{}}, {Replicate: &cluster.Replicate{}}, {Heartbeat: &cluster.Heartbeat{}}},
+	} {
+		for _, m := range m {
+			if announces(m) != want {
+				t.Errorf("%s waits for a turn: %v, want %v", m.Kind(), !want, want)
+			}
+		}
+	}
 }
 
 const patienceOfFlush = 10 * time.Second

@@ -14,22 +14,29 @@ import (
 const (
 	peerQueue    = 64                     // control messages that wait for one peer; beyond it the oldest goes, as on a lossy link
 	peerIdle     = 2 * time.Minute        // a stream nobody wrote to is closed; heartbeats and beacons come far more often
+	peerSweep    = peerIdle / 4           // how often such streams are looked for
 	peerDial     = 2 * time.Second        // as Suspect + ProbeWait: an answer that comes later is no use
 	retryDropped = 500 * time.Millisecond // after a failed dial, messages to the peer are dropped for so long
+
+	// announceDials is how many peers are dialled at a time for what all of them are told. A new head tells ten thousand:
+	// at once, each of the handshakes would last longer than peerDial and all would fail. libp2p itself dials 160 at a time.
+	announceDials = 128
 )
 
-// peers sends control messages: one long-lived stream and one goroutine a peer, made on first use.
+// peers sends control messages: one long-lived stream a peer, made on first use, and a goroutine while there is
+// something to write. A head has ten thousand peers, to most of whom it speaks every ten seconds.
 type peers struct {
-	host *p2p.Host
-	log  *slog.Logger
-	wg   sync.WaitGroup
-	mu   sync.Mutex
-	byID map[cluster.ID]*sender
-	ctx  context.Context
+	host  *p2p.Host
+	log   *slog.Logger
+	wg    sync.WaitGroup
+	slots chan struct{} // announceDials of them
+	mu    sync.Mutex
+	byID  map[cluster.ID]*sender
+	ctx   context.Context
 }
 
 func newPeers(host *p2p.Host, log *slog.Logger) *peers {
-	return &peers{host: host, log: log, byID: map[cluster.ID]*sender{}}
+	return &peers{host: host, log: log, byID: map[cluster.ID]*sender{}, slots: make(chan struct{}, announceDials)}
 }
 
 // send queues a message and returns at once.
@@ -41,36 +48,48 @@ func (p *peers) send(e cluster.Envelope) {
 	}
 	s := p.byID[e.To]
 	if s == nil {
-		s = &sender{id: e.To, wake: make(chan struct{}, 1)}
+		s = &sender{id: e.To, nudge: make(chan struct{}, 1)}
 		p.byID[e.To] = s
+	}
+	if s.push(e) {
 		p.wg.Go(func() { p.drain(s) })
 	}
-	s.push(e)
 }
 
-// drain writes what is queued for one peer until nothing comes for peerIdle.
+// drain writes what is queued for one peer.
 func (p *peers) drain(s *sender) {
-	var stream *p2p.Stream
-	defer func() {
-		if stream != nil {
-			stream.Close()
+	for e, ok := s.pop(); ok; e, ok = s.pop() {
+		if p.ctx.Err() == nil {
+			s.stream = p.write(s, s.stream, e)
 		}
-	}()
-	idle := time.NewTimer(peerIdle)
-	defer idle.Stop()
-	for {
-		select {
-		case <-s.wake:
-		case <-p.ctx.Done():
-			return
-		case <-idle.C:
-			if p.forget(s) {
-				return
+	}
+}
+
+// sweep closes the streams of those who were not written to since before, and forgets them.
+func (p *peers) sweep(before time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, s := range p.byID {
+		if stream, idle := s.retire(before); idle {
+			delete(p.byID, id)
+			if stream != nil {
+				p.wg.Go(func() { stream.Close() }) // it may wait for a peer that is silent
 			}
 		}
-		idle.Reset(peerIdle)
-		for e, ok := s.pop(); ok; e, ok = s.pop() {
-			stream = p.write(s, stream, e)
+	}
+}
+
+// sweepAll sweeps until ctx ends, and then once more: nothing is left open.
+func (p *peers) sweepAll(ctx context.Context) {
+	tick := time.NewTicker(peerSweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.sweep(time.Now())
+			return
+		case now := <-tick.C:
+			p.sweep(now.Add(-peerIdle))
 		}
 	}
 }
@@ -80,6 +99,7 @@ func (p *peers) start(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ctx = ctx
+	p.wg.Go(func() { p.sweepAll(ctx) })
 }
 
 // flush waits until what is queued now has been written, or ctx ends.
@@ -99,17 +119,6 @@ func (p *peers) flush(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// forget removes an idle sender, unless a message came in the meantime.
-func (p *peers) forget(s *sender) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !s.empty() {
-		return false
-	}
-	delete(p.byID, s.id)
-	return true
 }
 
 // write sends one message, on the stream that stands or on a new one. A message that cannot be sent is
@@ -140,6 +149,15 @@ func (p *peers) open(s *sender, e cluster.Envelope) *p2p.Stream {
 	if time.Now().UnixNano() < s.notBefore.Load() && !p.host.Connected(s.id) {
 		return nil
 	}
+	if announces(e.Message) && !p.host.Connected(s.id) {
+		took, ok := p.slot(s)
+		if !ok {
+			return nil
+		}
+		if took {
+			defer func() { <-p.slots }()
+		}
+	}
 	ctx, cancel := context.WithTimeout(p.ctx, peerDial)
 	defer cancel()
 	stream, err := p.host.Open(ctx, cluster.Peer{ID: s.id, Addrs: e.Addrs}, p2p.ProtoMember, cluster.MaxMessage)
@@ -151,15 +169,36 @@ func (p *peers) open(s *sender, e cluster.Envelope) *p2p.Stream {
 	return stream
 }
 
+// announces says that the message goes to everybody: the peers dial in as well, when they miss their head.
+func announces(m *cluster.Message) bool { return m.Lead != nil || m.Beacon != nil || m.Cert != nil }
+
+// slot waits for its turn to dial. It takes none when the peer has connected in the meantime.
+func (p *peers) slot(s *sender) (took, ok bool) {
+	for {
+		select {
+		case p.slots <- struct{}{}:
+			return true, true
+		case <-s.nudge:
+			if p.host.Connected(s.id) {
+				return false, true
+			}
+		case <-p.ctx.Done():
+			return false, false
+		}
+	}
+}
+
 // sender is the queue of one peer.
 type sender struct {
 	id        cluster.ID
-	wake      chan struct{} // holds at most one token
+	nudge     chan struct{} // a message came while another is on its way; holds at most one token
+	stream    *p2p.Stream   // whoever writes has it; nobody does: under mu
 	notBefore atomic.Int64  // unix ns: no new dial before this
 
 	mu      sync.Mutex
 	queue   []cluster.Envelope
-	writing bool            // a popped message is on its way
+	writing bool            // a goroutine pops until nothing is left
+	used    time.Time       // when that was last so
 	idle    []chan struct{} // closed when nothing is queued or being written
 }
 
@@ -167,7 +206,7 @@ type sender struct {
 func (s *sender) written() chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 && !s.writing {
+	if !s.writing {
 		return nil
 	}
 	ch := make(chan struct{})
@@ -175,24 +214,31 @@ func (s *sender) written() chan struct{} {
 	return ch
 }
 
-func (s *sender) push(e cluster.Envelope) {
+// push queues a message; true: nobody pops yet, and the caller has to see to it.
+func (s *sender) push(e cluster.Envelope) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.queue) == peerQueue {
 		s.queue = append(s.queue[:0], s.queue[1:]...)
 	}
 	s.queue = append(s.queue, e)
-	s.mu.Unlock()
+	if !s.writing {
+		s.writing = true
+		return true
+	}
 	select {
-	case s.wake <- struct{}{}:
+	case s.nudge <- struct{}{}:
 	default:
 	}
+	return false
 }
 
+// pop takes the next message. False: there is none, and the caller writes no more.
 func (s *sender) pop() (cluster.Envelope, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		s.writing = false
+		s.queue, s.writing, s.used = nil, false, time.Now()
 		for _, ch := range s.idle {
 			close(ch)
 		}
@@ -201,12 +247,16 @@ func (s *sender) pop() (cluster.Envelope, bool) {
 	}
 	e := s.queue[0]
 	s.queue = s.queue[1:]
-	s.writing = true
 	return e, true
 }
 
-func (s *sender) empty() bool {
+// retire gives the stream back when nothing was written since before.
+func (s *sender) retire(before time.Time) (stream *p2p.Stream, idle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue) == 0
+	if s.writing || s.used.After(before) {
+		return nil, false
+	}
+	stream, s.stream = s.stream, nil
+	return stream, true
 }

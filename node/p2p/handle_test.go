@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -138,7 +139,7 @@ func TestFrameDeadlines(t *testing.T) {
 			t.Errorf("%s: deadline in %v, want %v", what, left, want)
 		}
 	}
-	in := &fakeStream{r: bytes.NewReader([]byte{1, 'x', 1})}
+	in := &fakeStream{r: iotest.OneByteReader(bytes.NewReader([]byte{1, 'x', 1}))}
 	s := newStream(t.Context(), in, in, 100, time.Minute, &counters{})
 	if _, err := s.ReadFrame(); err != nil {
 		t.Fatal(err)
@@ -164,6 +165,27 @@ func TestFrameDeadlines(t *testing.T) {
 	_ = s.WriteFrame(nil)
 	if !in.writes[1].Equal(soon) {
 		t.Error("the caller's earlier deadline was put off")
+	}
+}
+
+// A frame that came in one piece costs one deadline, and none at all where a stream may wait for ever: at ten thousand
+// heartbeats a second they were a tenth of the work.
+func TestWholeFrameNeedsNoDeadline(t *testing.T) {
+	in := &fakeStream{r: bytes.NewReader([]byte{1, 'x', 1, 'y', 1})}
+	s := newStream(t.Context(), in, in, 100, NoIdle, &counters{})
+	for range 2 {
+		if _, err := s.ReadFrame(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(in.reads) != 0 {
+		t.Errorf("%d deadlines for frames that were there", len(in.reads))
+	}
+	if _, err := s.ReadFrame(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a frame that breaks off: %v", err)
+	}
+	if len(in.reads) != 1 {
+		t.Errorf("%d deadlines for a frame of which the rest is awaited, want 1", len(in.reads))
 	}
 }
 

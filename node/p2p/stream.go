@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -39,6 +40,7 @@ type Remote struct {
 type Stream struct {
 	raw    network.Stream
 	rw     io.ReadWriter // raw, or its negotiation in front of it
+	ahead  *bufio.Reader // of rw
 	frames msgio.ReadCloser
 	max    int
 	remote Remote
@@ -46,17 +48,22 @@ type Stream struct {
 	budget *rate.Limiter   // nil: none
 	count  *counters
 
-	mu       sync.Mutex // guards the two below and the order of deadline calls
+	mu       sync.Mutex // guards what is below and the order of deadline calls
 	idle     time.Duration
 	deadline time.Time // the caller's
+	reading  bool      // a deadline for reads is set
 }
+
+// readAhead holds a heartbeat with its row: one look at the muxer a frame, where a byte at a time would take several.
+const readAhead = 512
 
 func newStream(ctx context.Context, raw network.Stream, rw io.ReadWriter, max int, idle time.Duration, count *counters) *Stream {
 	c := raw.Conn()
+	ahead := bufio.NewReaderSize(rw, readAhead)
 	_, noRelay := c.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT)
 	return &Stream{
-		raw: raw, rw: rw, max: max, idle: idle, ctx: ctx, count: count,
-		frames: msgio.NewVarintReaderSize(rw, max),
+		raw: raw, rw: rw, max: max, idle: idle, ctx: ctx, count: count, ahead: ahead,
+		frames: msgio.NewVarintReaderSize(ahead, max),
 		remote: Remote{
 			ID:   cluster.ID(c.RemotePeer()),
 			Addr: addrPort(c.RemoteMultiaddr()), Local: addrPort(c.LocalMultiaddr()),
@@ -86,7 +93,9 @@ func (s *Stream) readFrame(max int) ([]byte, error) {
 	if err := s.spend(); err != nil {
 		return nil, err
 	}
-	s.armRead(frameTimeout)
+	if s.ahead.Buffered() < n {
+		s.armRead(frameTimeout)
+	}
 	b, err := s.frames.ReadMsg()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -144,7 +153,7 @@ func (s *Stream) WriteMsg(v any) error { return s.WriteFrame(cluster.Marshal(v))
 func (s *Stream) SetDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deadline = t
+	s.deadline, s.reading = t, !t.IsZero()
 	return s.raw.SetDeadline(t)
 }
 
@@ -167,7 +176,12 @@ func (s *Stream) armRead(d time.Duration) {
 	if d == 0 {
 		d = s.idle
 	}
-	_ = s.raw.SetReadDeadline(s.earliest(d))
+	t := s.earliest(d)
+	if t.IsZero() && !s.reading {
+		return
+	}
+	s.reading = !t.IsZero()
+	_ = s.raw.SetReadDeadline(t)
 }
 
 func (s *Stream) armWrite() {
