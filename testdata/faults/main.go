@@ -31,6 +31,7 @@ type settings struct {
 	timers string
 	only   []string
 	long   bool
+	slow   time.Duration
 	out    string
 }
 
@@ -42,6 +43,7 @@ func main() {
 	flag.StringVar(&s.timers, "timers", "", "timers of the city: default, lan, wan")
 	flag.StringVar(&only, "only", "", "faults to measure, with commas between: "+strings.Join(names(), ","))
 	flag.BoolVar(&s.long, "long", false, "heals of cuts of 600 s too")
+	flag.DurationVar(&s.slow, "slow", 0, "say what the logs say of trials that took longer than this")
 	flag.StringVar(&s.out, "o", "", "file for the figures as JSON; - is standard output, without the table")
 	flag.Parse()
 	if only != "" {

@@ -46,10 +46,7 @@ var faults = []fault{
 type trials struct {
 	*runner
 	mesh *lab.Mesh
-	calm []span // while no fault was active, for longer than a result may take
 }
-
-type span struct{ from, to lab.Moment }
 
 // measure runs all faults in one mesh. An error may come with figures: those that were taken before.
 func measure(ctx context.Context, s settings, b *lab.Binary) (all map[string]figures, err error) {
@@ -76,7 +73,11 @@ func measure(ctx context.Context, s settings, b *lab.Binary) (all map[string]fig
 				break
 			}
 			t.ready()
+			from := lab.Now()
 			d := f.try(t)
+			if s.slow > 0 && d > s.slow {
+				fmt.Fprintf(os.Stderr, "\n%s", t.mesh.Story(t, from))
+			}
 			fmt.Fprintf(os.Stderr, " %.3f", d.Seconds())
 			took = append(took, d)
 		}
@@ -176,21 +177,13 @@ func (t *trials) heal(cut time.Duration) time.Duration {
 			halves[i] = append(halves[i], n)
 		}
 	}
+	ways := append(lab.Ways(halves[0], halves[1]), lab.Ways(halves[1], halves[0])...)
 	began := lab.Now()
-	t.between(halves, t.mesh.Drop)
+	t.mesh.Drop(t, ways...)
 	t.mesh.SettleOf(t, halves[1], before.Term)
 	t.mesh.PassTime(cut - lab.Now().Sub(began))
-	t.between(halves, t.mesh.Pass)
+	t.mesh.Pass(t, ways...)
 	at := lab.Now()
 	after := t.mesh.SettleAfter(t, city, before.Term)
 	return max(0, after.Last.Sub(at))
-}
-
-func (t *trials) between(halves [2][]*lab.Node, do func(t lab.T, from, to string)) {
-	for _, a := range halves[0] {
-		for _, b := range halves[1] {
-			do(t, a.Addr, b.Addr)
-			do(t, b.Addr, a.Addr)
-		}
-	}
 }

@@ -19,19 +19,14 @@ func TestCuts(t *testing.T) {
 	load := m.Measure(t, away, m.Living(home)...)
 
 	a, backup := m.Backup(t, home)
-	cut(t, m, "head from backup", pairs(a.Head, backup), pairs(backup, a.Head))
+	between := lab.Ways([]*lab.Node{a.Head}, []*lab.Node{backup})
+	cut(t, m, "head from backup", append(between, lab.Ways([]*lab.Node{backup}, []*lab.Node{a.Head})...))
 
 	a, _ = m.Backup(t, home)
-	others := without(m.Living(home), a.Head)
-	cut(t, m, "the head says nothing to anybody at home", pairs(a.Head, others...))
+	cut(t, m, "the head says nothing to anybody at home", lab.Ways([]*lab.Node{a.Head}, m.Living(home)))
 
 	a, _ = m.Backup(t, home)
-	others = without(m.Living(home), a.Head)
-	var to [][2]string
-	for _, n := range others {
-		to = append(to, pairs(n, a.Head)...)
-	}
-	cut(t, m, "the head hears nobody at home", to)
+	cut(t, m, "the head hears nobody at home", lab.Ways(m.Living(home), []*lab.Node{a.Head}))
 
 	a, _ = m.Backup(t, home)
 	m.Unplug(t, a.Head.Addr)
@@ -48,40 +43,24 @@ func TestHeadCutFromRegistry(t *testing.T) {
 	m := twoCities(t, lan, 3)
 	load := m.Measure(t, away, m.Living(home)...)
 	a, _ := m.Backup(t, home)
-	m.Drop(t, a.Head.Addr, lab.RegistryAddr)
-	m.Drop(t, lab.RegistryAddr, a.Head.Addr)
+	ways := []lab.Way{{From: a.Head.Addr, To: lab.RegistryAddr}, {From: lab.RegistryAddr, To: a.Head.Addr}}
+	m.Drop(t, ways...)
 	m.PassTime(2 * cutFor)
 	now := m.Settle(t, home)
 	check(t, now.Term == a.Term, "cut off from the registry only, %s in %s became %s in %s", a.Head.Addr, a.Term, now.Head.Addr, now.Term)
-	m.Pass(t, a.Head.Addr, lab.RegistryAddr)
-	m.Pass(t, lab.RegistryAddr, a.Head.Addr)
+	m.Pass(t, ways...)
 	finish(t, m, load)
 }
 
-// cut drops what is said in these directions for a while, and waits until all follow one head afterwards.
-func cut(t *testing.T, m *lab.Mesh, what string, directions ...[][2]string) {
+// cut drops what is said these ways for a while, and waits until all follow one head afterwards.
+func cut(t *testing.T, m *lab.Mesh, what string, ways []lab.Way) {
 	t.Helper()
-	for _, d := range directions {
-		for _, p := range d {
-			m.Drop(t, p[0], p[1])
-		}
-	}
+	m.Drop(t, ways...)
 	m.PassTime(cutFor)
-	for _, d := range directions {
-		for _, p := range d {
-			m.Pass(t, p[0], p[1])
-		}
-	}
+	m.Pass(t, ways...)
 	healed := now()
 	a := m.Settle(t, home)
 	t.Logf("%s: %v after the heal all follow %s in %s", what, max(0, a.Last.Sub(healed)), a.Head.Addr, a.Term)
-}
-
-func pairs(from *lab.Node, to ...*lab.Node) (all [][2]string) {
-	for _, n := range to {
-		all = append(all, [2]string{from.Addr, n.Addr})
-	}
-	return all
 }
 
 // settleOthers waits until all nodes at home but the head of before follow another.

@@ -70,6 +70,7 @@ const listed = 8
 func TestAllCandidatesEnd(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, lan)
+	m.Options.Patience += rebirth
 	for range listed + 2 {
 		m.Add(t, home)
 	}
@@ -98,6 +99,9 @@ func TestAllCandidatesEnd(t *testing.T) {
 	m.Settle(t, home)
 	m.Judge(t)
 }
+
+// rebirth is how long the registry waits before it names another head: it has to be up for so long.
+const rebirth = time.Minute
 
 // leaderless is how long the survivors are watched: several times as long as a take-over takes.
 const leaderless = 8 * time.Second

@@ -156,6 +156,18 @@ func (m *Mesh) Continue(t T, n *Node) Moment {
 // Alive says whether the node runs, and is not frozen.
 func (n *Node) Alive() bool { return n.Process != nil && !n.Ended() && n.stopped == 0 }
 
+// Ways are those from each of some nodes to each of others.
+func Ways(from, to []*Node) (all []Way) {
+	for _, a := range from {
+		for _, b := range to {
+			if a != b {
+				all = append(all, Way{a.Addr, b.Addr})
+			}
+		}
+	}
+	return all
+}
+
 // Living are the nodes of a city that run.
 func (m *Mesh) Living(city string) (nodes []*Node) {
 	for _, n := range m.Nodes {
@@ -387,7 +399,7 @@ func (m *Mesh) Judge(t T) {
 		t.Errorf("%s", v)
 	}
 	if t.Failed() {
-		t.Logf("%s", m.story(m.Events(t)))
+		t.Logf("%s", m.Story(t, 0))
 	}
 }
 
@@ -401,16 +413,17 @@ func (m *Mesh) Violations(t T) []trail.Violation {
 	return trail.Check(m.Events(t), trail.Facts{Registry: archive, Pauses: m.pauses})
 }
 
-// story is what the logs say of terms, for a test that failed.
-func (m *Mesh) story(events []trail.Event) string {
+// Story is what the logs say of terms since a moment, to be read by people.
+func (m *Mesh) Story(t T, since Moment) string {
+	t.Helper()
 	names := map[string]string{}
 	for _, n := range m.Nodes {
 		names[n.ID], names[n.Events] = n.Addr, n.Addr
 	}
 	quiet := []string{"join", "acked", "ack", "ticket", "accept"}
 	var b strings.Builder
-	for _, e := range events {
-		if slices.Contains(quiet, e.Event) {
+	for _, e := range m.Events(t) {
+		if e.Mono < int64(since) || slices.Contains(quiet, e.Event) {
 			continue
 		}
 		fmt.Fprintf(&b, "%12.3f %-10s %-9s", float64(e.Mono)/1e9, names[e.File], e.Event)

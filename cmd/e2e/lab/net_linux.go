@@ -135,19 +135,30 @@ func (l *Lab) Plug(t T, addr string) {
 	ip(t, "-n", l.router, "link", "set", l.ports[addr], "up")
 }
 
-// Drop lets the router drop, silently, what one host sends to the other; the other direction still works. The two
-// have to be in different /24s: what stays in one does not pass the router.
-func (l *Lab) Drop(t T, from, to string) { t.Helper(); l.rule(t, "add", from, to) }
+// Way is from one host to another; the other direction is another one.
+type Way struct{ From, To string }
+
+// Drop lets the router drop, silently, what is sent these ways, from one moment on. The two ends have to be in different
+// /24s: what stays in one does not pass the router.
+func (l *Lab) Drop(t T, ways ...Way) { t.Helper(); l.rules(t, "add", ways) }
 
 // Pass undoes Drop.
-func (l *Lab) Pass(t T, from, to string) { t.Helper(); l.rule(t, "del", from, to) }
+func (l *Lab) Pass(t T, ways ...Way) { t.Helper(); l.rules(t, "del", ways) }
 
-func (l *Lab) rule(t T, verb, from, to string) {
+func (l *Lab) rules(t T, verb string, ways []Way) {
 	t.Helper()
-	if from[:strings.LastIndex(from, ".")] == to[:strings.LastIndex(to, ".")] {
-		t.Fatalf("%s and %s are in one network: the router does not see what they send", from, to)
+	var batch strings.Builder
+	for _, w := range ways {
+		if w.From[:strings.LastIndex(w.From, ".")] == w.To[:strings.LastIndex(w.To, ".")] {
+			t.Fatalf("%s and %s are in one network: the router does not see what they send", w.From, w.To)
+		}
+		fmt.Fprintf(&batch, "rule %s from %s to %s blackhole\n", verb, w.From, w.To)
 	}
-	ip(t, "-n", l.router, "rule", verb, "from", from, "to", to, "blackhole")
+	cmd := exec.Command("ip", "-n", l.router, "-batch", "-")
+	cmd.Stdin = strings.NewReader(batch.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("ip -batch: %v: %s%s", err, out, batch.String())
+	}
 }
 
 // Dial opens a connection from inside the namespace of the host. The address has to be numeric.
