@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/peerprobe/peerprobe/node/registry"
@@ -13,6 +14,8 @@ import (
 type rsOptions struct {
 	cfg     registry.Config
 	bind    string
+	heads   []string // CITY=N
+	timers  string
 	verbose int
 }
 
@@ -25,6 +28,7 @@ func rsCommand(e *env) *cobra.Command {
 			"first head of a city and collects results. Clusters do not need it to measure.\n" +
 			"When it is ready it prints one line on stdout: the command to join.",
 		Example: "  peerprobe rs --data ./rs\n" +
+			"  peerprobe rs --heads wuhan=3 --heads changsha=2 --timers lan\n" +
 			"  peerprobe rs --geo-map sites.txt --tokens --advertise rs.example.net",
 		GroupID: "run",
 		Args:    cobra.NoArgs,
@@ -40,13 +44,33 @@ func rsCommand(e *env) *cobra.Command {
 	fl.StringVar(&o.cfg.TrustDeclared, "trust-declared", o.cfg.TrustDeclared, "believe a node's --city: never, fallback (where the map has nothing), always")
 	fl.BoolVar(&o.cfg.Tokens, "tokens", false, "admit only nodes with a token; prints the path of the file that holds it")
 	fl.IntVar(&o.cfg.Members, "members", o.cfg.Members, "nodes to expect: sizes limits of connections")
+	fl.StringArrayVar(&o.heads, "heads", nil, "number of heads that a city should have, for example wuhan=3; several times if need be (default 1)")
+	fl.StringVar(&o.timers, "timers", "default", "pace of the election: default (the internet), lan (fast local networks), wan (long or lossy paths)")
 	fl.StringVar(&o.bind, "bind", "", "source address of outgoing connections")
 	fl.BoolVar(&o.cfg.QUIC, "quic", false, "listen on QUIC too")
 	verboseFlag(c, &o.verbose)
 	_ = c.MarkFlagDirname("data")
 	_ = c.MarkFlagFilename("geo-map")
 	_ = c.RegisterFlagCompletionFunc("trust-declared", cobra.FixedCompletions(trustWords, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("timers", cobra.FixedCompletions(registry.TimerProfiles, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// parseHeads reads what --heads says: CITY=N, several times.
+func parseHeads(list []string) (map[string]uint, error) {
+	heads := make(map[string]uint, len(list))
+	for _, text := range list {
+		city, number, ok := strings.Cut(text, "=")
+		n, err := strconv.ParseUint(number, 10, 8)
+		if !ok || city == "" || err != nil {
+			return nil, fmt.Errorf("--heads %q: write a city and a number, for example wuhan=3", text)
+		}
+		if was, twice := heads[city]; twice && was != uint(n) {
+			return nil, fmt.Errorf("--heads: %s is to have %d heads and %d", city, was, n)
+		}
+		heads[city] = uint(n)
+	}
+	return heads, nil
 }
 
 var trustWords = []string{"never", "fallback", "always"}
@@ -54,6 +78,13 @@ var trustWords = []string{"never", "fallback", "always"}
 func (e *env) registry(c *cobra.Command, o rsOptions) error {
 	cfg := o.cfg
 	cfg.Log = e.logger(o.verbose)
+	var err error
+	if cfg.Heads, err = parseHeads(o.heads); err != nil {
+		return err
+	}
+	if cfg.Timers, err = registry.TimersOf(o.timers); err != nil {
+		return err
+	}
 	if o.bind != "" {
 		ip, err := netip.ParseAddr(o.bind)
 		if err != nil {
@@ -71,6 +102,9 @@ func (e *env) registry(c *cobra.Command, o rsOptions) error {
 		fmt.Fprintf(e.err, "registry %s\n", strings.Join(info.Multiaddrs, " "))
 		if info.Web != "" {
 			fmt.Fprintf(e.err, "nodes, clusters and results at %s\n", info.Web)
+		}
+		if info.Quiet > 0 {
+			fmt.Fprintf(e.err, "note: quiet for %v: a city that is new waits, until the heads of living cities have shown themselves\n", info.Quiet)
 		}
 		if info.TokenFile != "" {
 			fmt.Fprintf(e.err, "a token is needed to join: it is in %s\n", info.TokenFile)
