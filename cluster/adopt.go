@@ -20,7 +20,7 @@ func (m *Machine) adopt(raw Signed, from ID) error {
 	switch c := v.term.Compare(m.high.term); {
 	case c > 0:
 		m.follow(v)
-		m.watch.direct = from == v.lead.Head
+		m.watch.direct, m.watch.heardAt = from == v.lead.Head, m.clock.now
 		m.watch.met = m.watch.met || m.watch.direct
 	case c < 0:
 		m.tellStale(from)

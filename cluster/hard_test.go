@@ -319,41 +319,6 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-func BenchmarkStepHeartbeat(b *testing.B) {
-	table := newTable(b, TableState{})
-	id := testID("a")
-	a, _, err := table.Register(startMs, id, &Request{Version: Version, Self: Peer{id, nil}}, "wuhan", "", ClassOwn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	m, err := New(Config{Network: networkPublic(), City: "wuhan"}, Row{ID: id, Boot: 1, Admission: a.Admission}, HardState{}, SignerOf(testKey("a")), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	m.Step(0, Answered{Kind: CallRegister, Answer: a})
-	const members = 1000
-	var ids [members]ID
-	for i := range ids {
-		ids[i] = testID(fmt.Sprint("m", i))
-		r, _, err := table.Register(startMs, ids[i], &Request{Version: Version, Self: Peer{ids[i], nil}}, "wuhan", "", ClassOwn)
-		if err != nil {
-			b.Fatal(err)
-		}
-		row := Row{ID: ids[i], Boot: 1, Admission: r.Admission}
-		if _, err := m.Step(0, Received{From: ids[i], Message: &Message{Heartbeat: &Heartbeat{Term: m.high.term, Boot: 1, Seq: 1, Row: &row}}}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	i := uint64(0)
-	for b.Loop() {
-		i++
-		now := Instant(i * uint64(time.Millisecond)) // one heartbeat a second each
-		if _, err := m.Step(now, Received{From: ids[i%members], Message: &Message{Heartbeat: &Heartbeat{Term: m.high.term, Boot: 1, Seq: 1 + i}}}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // TestCopyFollowsTheHead: a copy gets heads of other cities as they are learned, and loses rows that a new
 // head does not have.
 func TestCopyFollowsTheHead(t *testing.T) {

@@ -20,7 +20,8 @@ const (
 // hint (the connection closed) probing starts at once, and between two rounds the probe stays open for
 // corrections.
 type watch struct {
-	heard      Instant // last sign that came directly from the head
+	heard      Instant // last sign that came directly from the head; a pause moves it (R6)
+	heardAt    Instant // the same, as it was: what a witness says
 	base       Instant // not before this does a suspicion's wait begin
 	seq        uint64  // of its last beacon
 	direct     bool    // the head itself was heard in this term and boot
@@ -257,6 +258,7 @@ func (m *Machine) heardHead(seq uint64) {
 		w.down = false
 	}
 	w.heard, w.direct, w.met, w.probe, w.suppressed, w.resigned = m.clock.now, true, true, nil, 0, false
+	w.heardAt = m.clock.now
 	if w.doubled && m.clock.now.Sub(w.doubledAt) > m.timers().Suspect {
 		w.doubled = false
 	}
@@ -287,12 +289,12 @@ func (m *Machine) reconnected() {
 // testify is what this node knows about the head, as a witness.
 func (m *Machine) testify(req uint64) *ProbeRes {
 	w, t := &m.watch, m.timers()
-	age := m.clock.now.Sub(w.heard)
+	age := m.clock.now.Sub(w.heardAt)
 	interval := t.BeaconAll
 	if m.candidate(m.self.ID) {
 		interval = t.Beacon
 	}
-	stands := !w.down && !w.resigned && m.high.lead != nil && m.high.head() != m.self.ID
+	stands := w.direct && !w.down && !w.resigned
 	return &ProbeRes{Term: m.high.term, Req: req, Stands: stands, Fresh: stands && age <= interval*freshTenths/10,
 		Seq: w.seq, AgeMs: uint64(age / time.Millisecond)}
 }

@@ -112,6 +112,9 @@ func (t *responder) agree(ctx context.Context, r p2p.Remote, open *sessionOpen) 
 		}
 		return info, nil, refuse(code, "%v", err), lead
 	}
+	if !bytes.Equal(ticket.Lead.Sig, lead.Sig) { // its issuer may lead a term that this node has not heard of
+		t.core.put(ctx, cluster.Learned{Lead: ticket.Lead})
+	}
 	info = probe.SessionInfo{ID: ticket.Session, TicketHash: open.Ticket.Hash()}
 	if _, err := rand.Read(info.Key[:]); err != nil {
 		return info, nil, refuse(codeRefused, "no session key: %v", err), lead
