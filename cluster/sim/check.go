@@ -182,7 +182,7 @@ func (w *world) receive(p *proc, r cluster.Received) {
 	now := p.h.clock.local(w.now)
 	term := termIn(r.Message)
 	before := p.m.Status()
-	stale := term != nil && term.Compare(before.Term) < 0
+	stale := term != nil && (r.Message.ProbeRes == nil || r.Message.ProbeRes.High.Empty()) && term.Compare(before.Term) < 0 && !elsewhere(*term, before.Term)
 	if stale {
 		w.carry(p, p.m.Tick(now))
 		if p.h.proc != p || w.broken != nil {
@@ -191,6 +191,7 @@ func (w *world) receive(p *proc, r cluster.Received) {
 		before = p.m.Status()
 	}
 	due, _ := p.m.Deadline()
+	w.heartbeatHeard(p, r)
 	out, err := p.m.Step(now, r)
 	w.note(3, uint64(w.now), uint64(p.h.n), uint64(len(r.Message.Kind())), uint64(len(out.Out)))
 	if w.cfg.messages && w.cfg.trace != nil {
@@ -207,6 +208,11 @@ func (w *world) receive(p *proc, r cluster.Received) {
 		}
 	}
 	w.carry(p, out)
+}
+
+// elsewhere says that a term is of another shard of the same epoch: neither is above the other.
+func elsewhere(t, high cluster.Term) bool {
+	return t.Shard != high.Shard && t.Epoch == high.Epoch && t.CertHash == high.CertHash
 }
 
 // effect says what a message of a lower term has done that it must not; "": nothing.
@@ -257,17 +263,3 @@ func (w *world) codec(p *proc, m *cluster.Message) {
 		w.violate("S7", "a %s of %s changes when it is decoded and encoded again", m.Kind(), p.h.name)
 	}
 }
-
-func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
-	at := place{p.h.city, e.Term.Shard}
-	if was := v.leads[at]; was != "" && was != p.h.who.id {
-		w.tally.takeovers++
-	}
-	v.leads[at] = p.h.who.id
-}
-
-func (v *invariants) joined(*world, *proc, cluster.MemberJoined)   {}
-func (v *invariants) evicted(*world, *proc, cluster.MemberEvicted) {}
-func (v *invariants) alarm(*world, *proc, cluster.Alarm)           {}
-
-type liveness struct{}

@@ -122,17 +122,20 @@ func blink(w *world, f *fault) func(w *world) {
 	return func(w *world) { w.heal(cuts...) }
 }
 
-// reset breaks connections of a head while everybody lives.
+// reset breaks connections of a head while everybody lives: one, or all.
 func reset(w *world, _ *fault) func(w *world) {
 	h := w.target()
 	if h == nil {
 		return nil
 	}
-	all := w.chance(0.3)
-	for _, o := range w.candidates() {
-		if o != h && (all || w.chance(0.5)) {
-			w.reset(h, o)
-		}
+	others := slices.DeleteFunc(w.candidates(), func(o *host) bool { return o == h })
+	if o := w.any(others); o != nil && w.chance(0.6) {
+		w.reset(h, o)
+		return nil
+	}
+	w.disturb() // no witness is left
+	for _, o := range others {
+		w.reset(h, o)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ func (w *world) strike(k Kind) {
 	w.log("FAULT %s", k)
 	w.note(4, uint64(k))
 	f := &fault{kind: k}
+	w.unsettle(k)
 	f.end = kinds[k].begin(w, f)
 	if f.end != nil {
 		w.faults.active = append(w.faults.active, f)
@@ -59,6 +60,7 @@ func (w *world) cease(f *fault) {
 	f.end = nil
 	w.faults.active = slices.DeleteFunc(w.faults.active, func(g *fault) bool { return g == f })
 	w.log("end of %s", f.kind)
+	w.unsettle(f.kind)
 	end(w)
 }
 
@@ -138,8 +140,17 @@ func (w *world) fall(h *host, silent bool, back time.Duration) {
 	w.kill(h, silent)
 	w.faults.dead = append(w.faults.dead, h)
 	if back > 0 {
-		w.after(back, func(w *world) { w.boot(h) })
+		w.comeBack(h, back)
 	}
+}
+
+// comeBack boots a host after a while. Once it is calm the calm has decided who lives.
+func (w *world) comeBack(h *host, after time.Duration) {
+	w.after(after, func(w *world) {
+		if !w.faults.calm {
+			w.boot(h)
+		}
+	})
 }
 
 func crash(w *world, _ *fault) func(w *world) {
@@ -168,7 +179,7 @@ func lostDisk(w *world, _ *fault) func(w *world) {
 	}
 	w.kill(h, w.chance(0.5))
 	w.wipe(h)
-	w.after(w.logUniform(50*time.Millisecond, 20*time.Second), func(w *world) { w.boot(h) })
+	w.comeBack(h, w.logUniform(50*time.Millisecond, 20*time.Second))
 	return nil
 }
 

@@ -69,7 +69,10 @@ type proc struct {
 	link    regLink
 	stopped bool
 	store   uplink
-	idle    int // steps since time last passed
+	idle    int                            // steps since time last passed
+	led     bool                           // it leads
+	office  cluster.Instant                // since when it leads
+	heard   map[cluster.ID]cluster.Instant // heartbeats of its term
 }
 
 // regLink is a process's stream to the registry: one request at a time.
@@ -107,6 +110,7 @@ func (w *world) boot(h *host) {
 		return
 	}
 	h.power = true
+	w.disturb()
 	p := &proc{h: h, began: w.now, known: make(map[cluster.ID]cluster.Instant), conns: make(map[cluster.ID]int)}
 	h.proc = p
 	h.disk.hard.Boot = cluster.NextBoot(h.disk.hard.Boot, h.clock.wallMs(w.now)) // durable before New
@@ -151,6 +155,7 @@ func (w *world) kill(h *host, silent bool) {
 	}
 	w.log("%s dies%s%s", h.name, map[bool]string{true: ", and its host with it"}[silent], map[bool]string{true: ", leading"}[p.leads()])
 	w.remember(p)
+	w.disturb()
 	h.proc, h.power = nil, !silent
 	w.net.died(w, p, silent)
 }
@@ -183,6 +188,7 @@ func (w *world) freeze(h *host) {
 	if h.proc != nil && !h.proc.frozen {
 		w.log("%s is frozen", h.name)
 		h.proc.frozen = true
+		w.disturb()
 		h.seen.asleep = w.now
 		w.net.impair(w, h)
 	}
@@ -196,6 +202,7 @@ func (w *world) thaw(h *host) {
 	}
 	w.log("%s goes on, %d inputs wait", h.name, len(p.inbox))
 	p.frozen = false
+	w.disturb()
 	h.seen.slept(w.now)
 	at := w.now
 	for _, a := range p.inbox {
@@ -344,9 +351,8 @@ func (w *world) event(p *proc, e cluster.Event) {
 			w.log("%s follows %s in %s", h.name, w.nameOf(e.New.Head), e.Term)
 		}
 	case cluster.SteppedDown:
+		p.led = false
 		w.log("%s steps down: %s", h.name, e.Reason)
-	case cluster.MemberJoined:
-		w.watch.joined(w, p, e)
 	case cluster.MemberEvicted:
 		w.log("%s drops %s after %v", h.name, w.nameOf(e.ID), e.Silence)
 		w.watch.evicted(w, p, e)
@@ -356,7 +362,6 @@ func (w *world) event(p *proc, e cluster.Event) {
 		w.log("%s is unsure: %v after a pause of %v", h.name, e.On, e.Pause)
 	case cluster.Alarm:
 		w.log("%s raises an alarm: %s", h.name, e.Text)
-		w.watch.alarm(w, p, e)
 	}
 }
 

@@ -7,19 +7,19 @@ import (
 )
 
 func registryDown(w *world, f *fault) func(w *world) {
-	w.rs.stop()
+	w.rs.stop(w.chance(0.5))
 	w.over(f, w.logUniform(2*time.Second, 40*time.Second))
 	return func(w *world) { w.rs.startAgain(w) }
 }
 
 func registryRestart(w *world, f *fault) func(w *world) {
-	w.rs.stop()
+	w.rs.stop(w.chance(0.5))
 	w.over(f, w.logUniform(10*time.Millisecond, 2*time.Second))
 	return func(w *world) { w.rs.startAgain(w) }
 }
 
 func registryLostDisk(w *world, f *fault) func(w *world) {
-	w.rs.stop()
+	w.rs.stop(false)
 	w.rs.disk = cluster.TableState{}
 	w.ledger.registryLost(w)
 	w.over(f, w.logUniform(10*time.Millisecond, 10*time.Second))
@@ -27,7 +27,7 @@ func registryLostDisk(w *world, f *fault) func(w *world) {
 }
 
 func registryOldDisk(w *world, f *fault) func(w *world) {
-	w.rs.stop()
+	w.rs.stop(false)
 	if n := len(w.rs.old); n > 0 {
 		w.rs.disk = w.rs.old[w.rng.IntN(n)]
 		w.rs.old = nil
@@ -70,7 +70,26 @@ func extinction(w *world, _ *fault) func(w *world) {
 	return nil
 }
 
-func reshard(w *world, _ *fault) func(w *world) { return nil }
+// reshard changes how many heads the city should have.
+func reshard(w *world, _ *fault) func(w *world) {
+	r, city := &w.rs, w.hosts[1].city
+	n := uint(1 + w.rng.IntN(3))
+	if r.heads == nil {
+		r.heads = make(map[cluster.City]uint)
+	}
+	r.heads[city] = n
+	w.log("the operator wants %d heads", n)
+	if r.table == nil {
+		return nil
+	}
+	c, err := r.table.SetHeads(r.clock.wallMs(w.now), city, n)
+	if err != nil {
+		w.violate("S7", "the registry does not take %d heads: %v", n, err)
+		return nil
+	}
+	r.save(w, c)
+	return nil
+}
 
 // clonedKey starts a second host with the key and a copy of the disk of another.
 func clonedKey(w *world, f *fault) func(w *world) {
@@ -102,7 +121,7 @@ func fullDisk(w *world, f *fault) func(w *world) {
 	w.over(f, w.logUniform(2*time.Second, 30*time.Second))
 	return func(w *world) {
 		h.disk.full = false
-		w.boot(h) // if it ended for that
+		w.comeBack(h, 0) // if it ended for that
 	}
 }
 
@@ -142,17 +161,20 @@ func (w *world) leave(h *host) {
 			w.kill(h, false)
 		}
 		if w.chance(0.4) {
-			w.after(w.between(0, 10*time.Second), func(w *world) { w.boot(h) })
+			w.comeBack(h, w.between(0, 10*time.Second))
 		} else {
 			h.trait.gone = true
 		}
 	})
 }
 
-func handOver(w *world, _ *fault) func(w *world) {
+func handOver(w *world, f *fault) func(w *world) {
 	h := w.head()
 	if h == nil {
 		return nil
+	}
+	if w.chance(0.5) {
+		return ail(w, f, h)
 	}
 	p := h.proc
 	w.log("%s is told to stop, leading", h.name)
@@ -162,9 +184,33 @@ func handOver(w *world, _ *fault) func(w *world) {
 		if h.proc == p {
 			w.kill(h, false)
 		}
-		w.after(w.between(0, 10*time.Second), func(w *world) { w.boot(h) })
+		w.comeBack(h, w.between(0, 10*time.Second))
 	})
 	return nil
+}
+
+// ail lets a node notice for a while that it should not lead.
+func ail(w *world, f *fault, h *host) func(w *world) {
+	w.log("%s is not well", h.name)
+	w.step(h.proc, cluster.Health{Reason: "slow disk"})
+	w.over(f, w.logUniform(2*time.Second, 90*time.Second))
+	p := h.proc
+	return func(w *world) {
+		if h.proc == p {
+			w.well(&wellness{p})
+		}
+	}
+}
+
+// wellness is good news on its way in.
+type wellness struct{ p *proc }
+
+func (n *wellness) happen(w *world) { w.well(n) }
+
+func (w *world) well(n *wellness) {
+	if !n.p.delay(n) {
+		w.step(n.p, cluster.Health{})
+	}
 }
 
 func fifty(w *world, _ *fault) func(w *world) {
@@ -198,7 +244,7 @@ func lies(l liar) func(w *world, f *fault) func(w *world) {
 			stop = true
 			w.kill(h, false)
 			h.trait.liar = honest
-			w.after(w.between(0, 3*time.Second), func(w *world) { w.boot(h) })
+			w.comeBack(h, w.between(0, 3*time.Second))
 		}
 	}
 }

@@ -35,6 +35,8 @@ type registry struct {
 	results map[cluster.ResultKey]bool
 	epochs  map[cluster.City]map[uint64][32]byte // S6: of all that was ever signed
 	rng     *rand.Rand
+	heads   map[cluster.City]uint // as the operator set it
+	unclean bool                  // the disk may be older than what was signed
 }
 
 func (r *registry) start(w *world) {
@@ -49,18 +51,21 @@ func (r *registry) start(w *world) {
 		cfg.Timers = w.cfg.timers
 	}
 	cfg.Trust = w.trust()
-	w.tableConfig(&cfg)
+	r.tableConfig(&cfg)
 	t, err := cluster.NewTable(networkPublic(), w.networkSigner(), r.disk, cfg, func() uint16 { return uint16(r.rng.Uint32()) })
 	if err != nil {
 		w.violate("S7", "the registry cannot start from its own disk: %v", err)
 		return
 	}
 	r.table = t
-	w.opened()
+	r.opened(w)
 }
 
-// stop ends the process.
-func (r *registry) stop() { r.table = nil; r.gen++ }
+// stop ends the process, cleanly or not.
+func (r *registry) stop(clean bool) {
+	r.table, r.unclean = nil, r.unclean || !clean
+	r.gen++
+}
 
 // save makes changes durable.
 func (r *registry) save(w *world, c cluster.Changes) {

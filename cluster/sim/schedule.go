@@ -26,6 +26,7 @@ type Outcome struct {
 	Kinds     []Kind
 	Lived     time.Duration // virtual time
 	Violation *Violation    // nil: every invariant held
+	united    time.Duration
 }
 
 // codecEvery: so many messages go through the codec that each kind does in every schedule.
@@ -43,7 +44,7 @@ func Schedule(seed uint64, o Options) Outcome {
 	w := newWorld(seed, worldConfig{memory: o.Memory, real: seed%realEvery == 0, trace: o.Trace, messages: o.Messages, carrier: o.Carrier, codec: codecEvery})
 	w.live(primary)
 	out := Outcome{Seed: seed, Hash: w.tally.hash, Steps: w.tally.steps, Messages: w.tally.messages, TakeOvers: w.tally.takeovers,
-		Lived: time.Duration(w.now), Violation: w.broken}
+		Lived: time.Duration(w.now), Violation: w.broken, united: w.watch.live.united}
 	for k := range kindCount {
 		if w.tally.kinds[k] {
 			out.Kinds = append(out.Kinds, k)
@@ -61,7 +62,8 @@ func (w *world) live(primary Kind) {
 		h := w.addHost(i, "main")
 		w.after(w.between(0, time.Second), func(w *world) { w.boot(h) })
 	}
-	w.until(8*time.Second, 200*time.Millisecond, func() bool { return w.united("main", n) })
+	w.until(8*time.Second, 200*time.Millisecond, func() bool { return len(w.living("main")) == n && w.united("main") })
+	w.sessions()
 	w.storm(primary)
 	w.rest()
 }
@@ -98,32 +100,15 @@ func (w *world) nodes() int {
 	return 8 + w.rng.IntN(5)
 }
 
-// united says that one head leads a city, that all follow it, and that it knows so many.
-func (w *world) united(city cluster.City, members int) bool {
-	var head *proc
-	for _, h := range w.living(city) {
-		if h.proc.leads() {
-			if head != nil {
-				return false
-			}
-			head = h.proc
-		}
-	}
-	if head == nil || head.m.Status().Members != members {
-		return false
-	}
-	term := head.m.Status().Term
-	for _, h := range w.living(city) {
-		if h.proc.m.Status().Term != term {
-			return false
-		}
-	}
-	return true
-}
-
 // storm lets faults strike: the kind that this schedule is about, some others, and what deposes heads.
 func (w *world) storm(primary Kind) {
 	length := w.between(15*time.Second, 30*time.Second)
+	switch primary {
+	case HandOver: // a head hands over only after a tenure
+		w.run(w.now.Add(time.Minute))
+	case Extinction: // the registry names another head only after a while
+		length += w.between(40*time.Second, 80*time.Second)
+	}
 	plan := []Kind{primary}
 	for range w.rng.IntN(3) {
 		plan = append(plan, Kind(w.rng.IntN(int(Fifty))))
@@ -136,14 +121,4 @@ func (w *world) storm(primary Kind) {
 	}
 	w.after(w.between(0, length), func(w *world) { w.rs.snapshot() })
 	w.run(w.now.Add(length))
-}
-
-// rest ends all faults.
-func (w *world) rest() {
-	w.faults.calm = true
-	w.log("CALM")
-	for len(w.faults.active) > 0 {
-		w.cease(w.faults.active[0])
-	}
-	w.run(w.now.Add(15 * time.Second))
 }
