@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/peerprobe/peerprobe/cluster"
 )
 
 // Options of a node's main file.
@@ -14,6 +16,10 @@ type Options struct {
 	CacheBytes   int   // bound of the read-through cache; 0: no cache
 	SpoolResults int   // at most so many results wait for release, then the oldest is dropped
 	SpoolBytes   int64 // and at most so many bytes of them
+	HeldResults  int   // at most so many results of others wait for the registry, then Hold says ErrFull
+	HeldBytes    int64 // and at most so many bytes of them
+	KeptResults  int   // so many of those that the registry has are kept, then the oldest goes
+	KeptBytes    int64 // and so many bytes of them
 	FileBytes    int   // bound of the file; 0: the disk's
 }
 
@@ -25,11 +31,16 @@ const (
 	MaxSpoolResults = 65_536
 	// MaxSpoolBytes bounds the same where results carry their samples.
 	MaxSpoolBytes = 256 << 20
+	// MaxHeldResults is what package cluster keeps track of; at 1 kB each they need as much disk as MaxHeldBytes.
+	MaxHeldResults = cluster.DefaultMaxHeld
+	// MaxHeldBytes bounds the same on disk; as much again is kept of what the registry has.
+	MaxHeldBytes = 256 << 20
 )
 
 // DefaultOptions are what Open uses.
 func DefaultOptions() Options {
-	return Options{CacheBytes: DefaultCacheBytes, SpoolResults: MaxSpoolResults, SpoolBytes: MaxSpoolBytes}
+	return Options{CacheBytes: DefaultCacheBytes, SpoolResults: MaxSpoolResults, SpoolBytes: MaxSpoolBytes,
+		HeldResults: MaxHeldResults, HeldBytes: MaxHeldBytes, KeptResults: MaxHeldResults, KeptBytes: MaxHeldBytes}
 }
 
 // Validate says what makes no sense.
@@ -41,6 +52,10 @@ func (o Options) Validate() error {
 		return fmt.Errorf("store: options: %w: spool of %d results, at least 1", ErrInvalid, o.SpoolResults)
 	case o.SpoolBytes < maxRecordBytes:
 		return fmt.Errorf("store: options: %w: spool of %d bytes, at least one record (%d)", ErrInvalid, o.SpoolBytes, maxRecordBytes)
+	case o.HeldResults < 1 || o.KeptResults < 0:
+		return fmt.Errorf("store: options: %w: %d results held for others, at least 1, and %d kept", ErrInvalid, o.HeldResults, o.KeptResults)
+	case o.HeldBytes < maxRecordBytes || o.KeptBytes < 0:
+		return fmt.Errorf("store: options: %w: %d bytes of results held for others, at least one record (%d), and %d kept", ErrInvalid, o.HeldBytes, maxRecordBytes, o.KeptBytes)
 	case o.FileBytes < 0:
 		return fmt.Errorf("store: options: %w: file of %d bytes", ErrInvalid, o.FileBytes)
 	}
@@ -56,6 +71,8 @@ type DB struct {
 	opt   Options
 	cache *cache
 	spool atomic.Pointer[SpoolStats] // as of the last commit
+	held  atomic.Pointer[HeldStats]  // as of the last commit
+	drops dropped
 	shut  atomic.Bool
 }
 
@@ -74,7 +91,12 @@ func OpenWith(path string, opt Options) (*DB, error) {
 	db := &DB{tables: tables{f}, opt: opt, cache: newCache(opt.CacheBytes)}
 	err = f.view("read the spool's counters", func(tx *bbolt.Tx) error {
 		s, err := readSpoolStats(tx)
+		if err != nil {
+			return err
+		}
 		db.spool.Store(&s)
+		h, err := readHeldStats(tx)
+		db.held.Store(&h)
 		return err
 	})
 	if err != nil {
@@ -102,7 +124,7 @@ func (db *DB) Stats() CacheStats { return db.cache.snapshot() }
 // spool is a subset of results, counters equal what they count, every index entry has its record.
 func (db *DB) Check(ctx context.Context) error {
 	return db.file.check(ctx, func(tx *bbolt.Tx) error {
-		for _, check := range []func(*bbolt.Tx) error{checkNodes, checkHeads, checkOwnResults, checkSpool, checkTasks, checkAudit} {
+		for _, check := range []func(*bbolt.Tx) error{checkNodes, checkHeads, checkOwnResults, checkSpool, checkHeld, checkTasks, checkAudit} {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

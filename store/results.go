@@ -119,19 +119,21 @@ func (db *DB) AddResult(rec ResultRecord, spool bool) error {
 	name := tableResults + "\x00" + string(s.key)
 	var added bool
 	var stats SpoolStats
+	var gone []probe.Key
 	return db.file.change("add result "+rec.Result.Key.String(), &change{
 		before: func() { db.cache.show(name, s.value) },
 		apply: func(tx *bbolt.Tx) (err error) {
 			if added, err = putResult(tx, s); err != nil || !added || !spool {
 				return err
 			}
-			stats, err = spoolResult(tx, s.key, len(s.value), db.opt)
+			stats, gone, err = spoolResult(tx, s.key, len(s.value), db.opt)
 			return err
 		},
 		after: func(err error) {
 			db.cache.settle(name, err == nil && added)
 			if err == nil && added && spool {
 				db.spool.Store(&stats)
+				db.drops.add(gone)
 			}
 		},
 	})

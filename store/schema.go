@@ -9,13 +9,17 @@ import (
 
 // SchemaVersion is the version of the tables that this program writes, in every file. A file of a lower
 // version is migrated when it is opened; a higher one is refused with ErrNewerSchema.
-const SchemaVersion = 1
+//
+// Version log: 1 first version; 2 node.db: what is held for others (held.go); registry.db: its own name.
+const SchemaVersion = 2
 
 // Every file has the table "meta". Keys that begin with a dot are the store's own:
 //
 //	.kind     "hard", "node", "registry" or "results"
 //	.schema   uint64, big endian: the schema version
 //	.spool    24 bytes: depth, bytes, dropped, each uint64 big endian (node.db only)
+//	.held     32 bytes: waiting, their bytes, kept, their bytes, each uint64 big endian (node.db only)
+//	.store    16 bytes: the name of this registry's tables, drawn when they were made (registry.db only)
 //
 // All others are settings of the caller ([DB.SetMeta]), value as given.
 const (
@@ -32,22 +36,28 @@ type layout struct {
 	tables []string
 	// migrations[i] leads from schema i+1 to i+2, inside one transaction with all others that are due.
 	migrations []migration
+	// fill writes what a new file has beside empty tables, and a migrated one may lack; nil: nothing.
+	fill func(tx *bbolt.Tx) error
 }
 
 type migration func(tx *bbolt.Tx) error
 
 // The tables of each kind of file. Keys and values are documented where the table's methods are.
 var (
-	layoutHard = layout{kind: "hard", tables: []string{tableMeta, tableHard}}
+	layoutHard = layout{kind: "hard", tables: []string{tableMeta, tableHard}, migrations: toSchema2}
 	layoutNode = layout{kind: "node", tables: []string{
 		tableMeta, tableNodes, tableRows, tableHeads, tableResults, tableResultsTime,
 		tableSpool, tableSpoolKeys, tableTasks, tableTasksTime, tableAudit,
-	}}
+		tableHeld, tableHeldState, tableHeldWait, tableHeldKept,
+	}, migrations: toSchema2}
 	layoutRegistry = layout{kind: "registry", tables: []string{
 		tableMeta, tableNodes, tableCities, tableTokens, tableTokenPeers, tableSeen, tableAudit,
-	}}
-	layoutDay = layout{kind: "results", tables: []string{tableMeta, tableResults, tableResultsTime}}
+	}, migrations: toSchema2, fill: nameStore}
+	layoutDay = layout{kind: "results", tables: []string{tableMeta, tableResults, tableResultsTime}, migrations: toSchema2}
 )
+
+// toSchema2 adds tables and a setting: create and fill do that.
+var toSchema2 = []migration{func(*bbolt.Tx) error { return nil }}
 
 func (l layout) version() uint64 { return uint64(len(l.migrations)) + 1 }
 
@@ -56,6 +66,11 @@ func (l layout) create(tx *bbolt.Tx) error {
 	for _, name := range l.tables {
 		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 			return fmt.Errorf("create table %s: %w", name, err)
+		}
+	}
+	if l.fill != nil {
+		if err := l.fill(tx); err != nil {
+			return err
 		}
 	}
 	m := tx.Bucket([]byte(tableMeta))

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -57,33 +58,80 @@ func writeSpoolStats(tx *bbolt.Tx, s SpoolStats) error {
 }
 
 // spoolResult puts a key into the spool and drops the oldest beyond the bounds.
-func spoolResult(tx *bbolt.Tx, key []byte, size int, opt Options) (SpoolStats, error) {
-	stats, err := readSpoolStats(tx)
-	if err != nil {
-		return stats, err
+func spoolResult(tx *bbolt.Tx, key []byte, size int, opt Options) (stats SpoolStats, gone []probe.Key, err error) {
+	if stats, err = readSpoolStats(tx); err != nil {
+		return stats, nil, err
 	}
 	order, keys := tx.Bucket([]byte(tableSpool)), tx.Bucket([]byte(tableSpoolKeys))
 	n, err := order.NextSequence()
 	if err != nil {
-		return stats, err
+		return stats, nil, err
 	}
 	number := binary.BigEndian.AppendUint64(nil, n)
 	if err := order.Put(number, key); err != nil {
-		return stats, err
+		return stats, nil, err
 	}
 	if err := keys.Put(key, binary.BigEndian.AppendUint64(number, uint64(size))); err != nil {
-		return stats, err
+		return stats, nil, err
 	}
 	stats.Depth++
 	stats.Bytes += int64(size)
 	for stats.Depth > opt.SpoolResults || stats.Bytes > opt.SpoolBytes {
-		_, oldest := order.Cursor().First()
-		if _, err := unspool(tx, append([]byte{}, oldest...), &stats); err != nil {
-			return stats, err
+		_, first := order.Cursor().First()
+		oldest := append([]byte{}, first...)
+		k, err := parseKey(oldest)
+		if err != nil {
+			return stats, nil, err
+		}
+		if _, err := unspool(tx, oldest, &stats); err != nil {
+			return stats, nil, err
 		}
 		stats.Dropped++
+		gone = append(gone, k)
 	}
-	return stats, writeSpoolStats(tx, stats)
+	return stats, gone, writeSpoolStats(tx, stats)
+}
+
+// dropped are keys that the spool let go, for whoever delivers them.
+type dropped struct {
+	mu   sync.Mutex
+	keys []probe.Key
+}
+
+func (d *dropped) add(keys []probe.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.keys = append(d.keys, keys...); len(d.keys) > MaxSpoolResults {
+		d.keys = d.keys[len(d.keys)-MaxSpoolResults:] // nobody wants to know
+	}
+}
+
+// TakeDropped returns the keys that were dropped from a full spool since the last call.
+func (db *DB) TakeDropped() []probe.Key {
+	db.drops.mu.Lock()
+	defer db.drops.mu.Unlock()
+	keys := db.drops.keys
+	db.drops.keys = nil
+	return keys
+}
+
+// SpoolKeys returns keys that wait, in the order in which they came, from number after on, at most max; and the number to
+// go on from, which is after where there are no more.
+func (db *DB) SpoolKeys(after uint64, max int) (keys []probe.Key, next uint64, err error) {
+	next = after
+	err = db.file.view("read the spool", func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(tableSpool)).Cursor()
+		for n, key := c.Seek(binary.BigEndian.AppendUint64(nil, after+1)); n != nil && len(keys) < max; n, key = c.Next() {
+			k, err := parseKey(key)
+			if err != nil {
+				return corruptError(db.file.path, err.Error())
+			}
+			next = binary.BigEndian.Uint64(n)
+			keys = append(keys, k)
+		}
+		return nil
+	})
+	return keys, next, err
 }
 
 // unspool takes a key out; one that is not there is ignored.
