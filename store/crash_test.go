@@ -54,6 +54,26 @@ func childMain() {
 				}
 			}()
 		}
+	case "held":
+		db, err := store.Open(filepath.Join(dir, "node.db"))
+		if err != nil {
+			fail(err)
+		}
+		for worker := range 4 {
+			go func() {
+				for n := worker * 25; ; n += 100 {
+					if _, err := db.Hold("wuhan", heldRecords(n)); err != nil {
+						fail(err)
+					}
+					if n%200 < 100 { // every second batch is released
+						if err := db.ReleaseHeld(storetest.Start, heldKeys(n)); err != nil {
+							fail(err)
+						}
+					}
+					ack <- fmt.Sprint(n)
+				}
+			}()
+		}
 	case "registry":
 		r, err := store.OpenRegistry(dir)
 		if err != nil {
@@ -140,6 +160,55 @@ func TestKilledNodeLosesNothingAcknowledged(t *testing.T) {
 		}
 		if s := db.SpoolStats(); s.Depth < len(acked) {
 			t.Errorf("spool %+v after %d", s, len(acked))
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// heldRecords are the 25 from n on.
+func heldRecords(n int) (recs []store.ResultRecord) {
+	for i := range 25 {
+		recs = append(recs, storetest.Record(n+i))
+	}
+	return recs
+}
+
+func heldKeys(n int) (keys []probe.Key) {
+	for i := range 25 {
+		keys = append(keys, storetest.Record(n+i).Result.Key)
+	}
+	return keys
+}
+
+func TestKilledHolderLosesNothingAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	for _, after := range []int{1, 9, 40} {
+		acked := killed(t, "held", dir, after)
+		db, err := store.Open(filepath.Join(dir, "node.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Check(context.Background()); err != nil {
+			t.Error(err)
+		}
+		waits := map[probe.Key]bool{}
+		keys, _, err := db.HeldKeys("wuhan", 0, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range keys {
+			waits[k] = true
+		}
+		for _, n := range acked {
+			recs, err := db.HeldRecords(heldKeys(n))
+			if err != nil || len(recs) != 25 {
+				t.Errorf("acknowledged and lost: %d of 25 from %d, %v", len(recs), n, err)
+			}
+			if k := heldKeys(n)[0]; waits[k] != (n%200 >= 100) {
+				t.Errorf("%s waits: %v", k, waits[k])
+			}
 		}
 		if err := db.Close(); err != nil {
 			t.Error(err)

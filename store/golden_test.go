@@ -48,6 +48,9 @@ func fillAll(t *testing.T, dir string) {
 		must(t, db.AddResult(storetest.Record(n), n > 0))
 	}
 	must(t, db.Release(storetest.Record(2).Result.Key))
+	_, err = db.Hold("wuhan", []store.ResultRecord{storetest.Record(5), storetest.Record(6), storetest.Record(7)})
+	must(t, err)
+	must(t, db.ReleaseHeld(storetest.Start, []probe.Key{storetest.Record(6).Result.Key}))
 	must(t, db.PutTask(goldenTask))
 	must(t, db.Audit(goldenAudit))
 	must(t, db.Close())
@@ -90,7 +93,7 @@ func TestGoldenFiles(t *testing.T) {
 		for _, name := range goldenFiles {
 			must(t, os.WriteFile(filepath.Join(dir, name+".db"), read(t, filepath.Join(goldenDir(version), name+".bolt")), 0o600))
 		}
-		checkAll(t, dir)
+		checkAll(t, dir, version)
 	}
 }
 
@@ -117,7 +120,7 @@ func highWater(t *testing.T, path string) (n int64) {
 	return n
 }
 
-func checkAll(t *testing.T, dir string) {
+func checkAll(t *testing.T, dir string, version int) {
 	t.Helper()
 	same := func(what string, got, want any, err error) {
 		t.Helper()
@@ -145,6 +148,15 @@ func checkAll(t *testing.T, dir string) {
 	same("result", rec, storetest.Record(3), err)
 	spool, err := db.Spool(9, 1<<20)
 	same("spool", spool, []store.ResultRecord{storetest.Record(1), storetest.Record(3)}, err)
+	if version >= 2 {
+		keys, _, err := db.HeldKeys("wuhan", 0, 9)
+		same("held", keys, []probe.Key{storetest.Record(5).Result.Key, storetest.Record(7).Result.Key}, err)
+		keys, err = db.Recall(9)
+		same("kept", keys, []probe.Key{storetest.Record(6).Result.Key}, err)
+		recs, err := db.HeldRecords(keys)
+		want := store.ResultRecord{Result: storetest.Record(6).Result, Transcript: storetest.Record(6).Transcript}
+		same("held record", recs, []store.ResultRecord{want}, err)
+	}
 	tasks, err := db.Tasks(1)
 	same("tasks", tasks, []store.Task{goldenTask}, err)
 	tail, err := db.AuditTail(1)
@@ -155,7 +167,10 @@ func checkAll(t *testing.T, dir string) {
 	must(t, err)
 	must(t, r.Check(t.Context()))
 	state, err := r.State()
-	same("table", state, cluster.TableState(goldenChanges), err)
+	same("table", state, cluster.TableState{Nodes: goldenChanges.Nodes, Cities: goldenChanges.Cities, Barred: goldenChanges.Barred}, err)
+	if name, err := r.Name(); err != nil || len(name) != 32 {
+		t.Errorf("name %q, %v", name, err)
+	}
 	token := goldenToken
 	token.Used = 1
 	tok, err := r.Token(goldenToken.Hash)
@@ -213,10 +228,14 @@ func dump(table, key string, v []byte) string {
 	switch {
 	case table == "hard" || table == "nodes" || table == "rows" || table == "cities" || key == ".barred":
 		return "(CBOR of a type of package cluster)"
-	case table == "results":
+	case table == "results" || table == "held":
 		return hex.EncodeToString(v[:2]) + "... (CBOR of a result and its originals)"
-	case table == "spool.keys" || key == ".spool":
+	case table == "spool.keys" || key == ".spool" || key == ".held":
 		return hex.EncodeToString(v[:8]) + "..."
+	case table == "held.state":
+		return hex.EncodeToString(v[:8]) + "..." + hex.EncodeToString(v[16:])
+	case key == ".store":
+		return "(drawn at random)"
 	}
 	return hex.EncodeToString(v)
 }

@@ -270,7 +270,7 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-func TestFirstSchemaIsTheOnlyOne(t *testing.T) {
+func TestOneSchemaForAllFiles(t *testing.T) {
 	for _, l := range []layout{layoutHard, layoutNode, layoutRegistry, layoutDay} {
 		if l.version() != SchemaVersion {
 			t.Errorf("%s has schema %d, SchemaVersion is %d", l.kind, l.version(), SchemaVersion)
@@ -341,6 +341,13 @@ func TestCheckFinds(t *testing.T) {
 		"node":             put(tableNodes, "n", "\xa0"),
 		"row":              put(tableRows, "n", "\xa0"),
 		"head":             put(tableHeads, "n", "\xa0"),
+		"held record gone": del(tableHeld),
+		"held state gone":  del(tableHeldState),
+		"held wait gone":   del(tableHeldWait),
+		"held kept gone":   del(tableHeldKept),
+		"held counters":    put(tableMeta, metaHeld, strings.Repeat("\x00", 31)+"\x07"),
+		"short held":       put(tableMeta, metaHeld, "x"),
+		"short state":      put(tableHeldState, "n", "x"),
 		"not CBOR":         put(tableNodes, "n", "\xff"),
 		"audit":            put(tableAudit, "\x00\x00\x00\x00\x00\x00\x00\x09", "\xa0"),
 		"kind":             put(tableMeta, metaKind, "hard"),
@@ -351,6 +358,11 @@ func TestCheckFinds(t *testing.T) {
 			if err := errors.Join(db.AddResult(ResultRecord{Result: r}, true), db.PutTask(Task{ID: fmt.Sprint(n)}), db.Audit(AuditEntry{})); err != nil {
 				t.Fatal(err)
 			}
+		}
+		k := probe.Key{Node: "n", Boot: 1, Seq: 9}
+		_, err := db.Hold("c", []ResultRecord{{Result: probe.Result{Key: k}}, {Result: probe.Result{Key: probe.Key{Node: "n", Boot: 1, Seq: 10}}}})
+		if err = errors.Join(err, db.ReleaseHeld(time.Unix(1, 0), []probe.Key{k})); err != nil {
+			t.Fatal(err)
 		}
 		if err := db.Check(t.Context()); err != nil {
 			t.Fatal(err)

@@ -368,6 +368,43 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestFullHold: what is full takes nothing, keeps what it has, and takes again when there is room; of what is kept the
+// oldest goes.
+func TestFullHold(t *testing.T) {
+	opt := store.DefaultOptions()
+	opt.HeldResults, opt.KeptResults = 10, 6
+	db, err := store.OpenWith(filepath.Join(t.TempDir(), "node.db"), opt)
+	must(t, err)
+	defer db.Close()
+	recs := func(from, to int) (out []store.ResultRecord, keys []probe.Key) {
+		for n := from; n < to; n++ {
+			out, keys = append(out, storetest.Record(n)), append(keys, storetest.Record(n).Result.Key)
+		}
+		return out, keys
+	}
+	first, firstKeys := recs(0, 8)
+	_, err = db.Hold("wuhan", first)
+	must(t, err)
+	second, secondKeys := recs(6, 11) // two are there, three are not
+	if _, err := db.Hold("wuhan", second); !errors.Is(err, store.ErrFull) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+	if s := db.HeldStats(); s.Waiting != 8 {
+		t.Errorf("half of a refused call was stored: %+v", s)
+	}
+	must(t, db.ReleaseHeld(storetest.Start, firstKeys[:4]))
+	_, err = db.Hold("wuhan", second)
+	must(t, err)
+	must(t, db.ReleaseHeld(storetest.Start.Add(time.Hour), secondKeys))
+	if s := db.HeldStats(); s.Waiting != 2 || s.Kept != 6 {
+		t.Errorf("%+v", s)
+	}
+	if recs, err := db.HeldRecords(firstKeys[:4]); err != nil || len(recs) != 1 {
+		t.Errorf("of the oldest that were kept %d are left, want 1: %v", len(recs), err)
+	}
+	must(t, db.Check(t.Context()))
+}
+
 // TestFullSpool drops the oldest and counts them, also over a restart; the results stay.
 func TestFullSpool(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "node.db")
@@ -381,6 +418,9 @@ func TestFullSpool(t *testing.T) {
 		}
 		if s := db.SpoolStats(); s.Depth != 10 || s.Dropped != uint64(5+15*round) {
 			t.Errorf("round %d: %+v", round, s)
+		}
+		if gone := db.TakeDropped(); len(gone) != 5+10*round || gone[0] != storetest.Record(round*15-10*round).Result.Key || len(db.TakeDropped()) != 0 {
+			t.Errorf("round %d: dropped %v", round, gone)
 		}
 		recs, err := db.Spool(1, 1<<20)
 		must(t, err)

@@ -47,6 +47,16 @@ type Node interface {
 	Spool(max, maxBytes int) ([]store.ResultRecord, error)
 	Release(...probe.Key) error
 	SpoolStats() store.SpoolStats
+	SpoolKeys(after uint64, max int) ([]probe.Key, uint64, error)
+	Hold(city string, recs []store.ResultRecord) ([]probe.Key, error)
+	HoldSpool(city string, after uint64, max int) (uint64, error)
+	HeldRecords(keys []probe.Key) ([]store.ResultRecord, error)
+	HeldNext(max, maxBytes int, skip func(probe.Key) bool) ([]probe.Result, error)
+	HeldKeys(city string, after uint64, max int) ([]probe.Key, uint64, error)
+	ReleaseHeld(at time.Time, keys []probe.Key) error
+	Recall(max int) ([]probe.Key, error)
+	Expire(before time.Time) (int, error)
+	HeldStats() store.HeldStats
 	PutTask(store.Task) error
 	Task(id string) (store.Task, error)
 	Tasks(limit int) ([]store.Task, error)
@@ -64,6 +74,7 @@ type Registry interface {
 	UseToken(hash [32]byte, id cluster.ID, nowMs int64) error
 	Ingest(from cluster.ID, results []probe.Result) (added, dup int, err error)
 	Seen(probe.Key) (bool, error)
+	Name() (string, error)
 	Retain(before time.Time) (int, error)
 }
 
@@ -83,6 +94,9 @@ func Run(t *testing.T, open func(t *testing.T, dir string) Node) {
 		"Concurrent":  testConcurrent,
 		"ReadThrough": testReadThrough,
 		"Refused":     testRefused,
+		"Held":        testHeld,
+		"HeldSpool":   testHeldSpool,
+		"HeldRaces":   testHeldRaces,
 		"Paging": func(t *testing.T, db Node) {
 			testPaging(t, db, func(rs []probe.Result) {
 				addAll(t, db, rs, func(int) bool { return false })
@@ -104,6 +118,7 @@ func RunRegistry(t *testing.T, open func(t *testing.T, dir string) Registry) {
 		"WrongClocks":   testWrongClocks,
 		"RetainDays":    testRetainDays,
 		"IngestRefused": testIngestRefused,
+		"Name":          testName,
 		"Paging": func(t *testing.T, r Registry) {
 			testPaging(t, r, func(rs []probe.Result) {
 				_, _, err := r.Ingest(ID(1), rs)
