@@ -31,6 +31,7 @@ func (p *peer) status() Status {
 		Sessions: SessionStatus{Serving: int(p.roles.respond.serving.Load()), Served: p.roles.respond.served.Load(),
 			Started: p.roles.measure.started.Load(), MaxAtOnce: sessionsAtOnce},
 	}
+	p.election(&out, st)
 	if p.cfg.NoControl {
 		out.Control = ""
 	}

@@ -55,32 +55,43 @@ type Measurement struct {
 
 // Status is what a node says of itself.
 type Status struct {
-	Node       string            `json:"node"` // peer id
-	Network    string            `json:"network"`
-	City       string            `json:"city"`
-	Place      string            `json:"place,omitempty"`    // how the registry found the city
-	Role       string            `json:"role"`               // head, backup, candidate, endpoint, orphan
-	Term       string            `json:"term"`               // epoch/k
-	Head       string            `json:"head"`               // peer id of the head it follows
-	HeadAddr   string            `json:"headAddr,omitempty"` // the first at which its claim says that it listens
-	Backup     string            `json:"backup,omitempty"`
-	Members    int               `json:"members"`              // of the cluster, as far as this node knows
-	Heads      int               `json:"heads"`                // other cities' heads in the table
-	LastChange string            `json:"lastChange,omitempty"` // last change of head with its reason
-	Change     *HeadChange       `json:"change,omitempty"`     // the same with time, old and new head; nil: none since the start
-	Health     string            `json:"health,omitempty"`     // why this node should not lead; empty: nothing speaks against it
-	Vitals     VitalsStatus      `json:"vitals"`
-	Registry   RegistryStatus    `json:"registry"`
-	Addrs      []string          `json:"addrs"`
-	Started    time.Time         `json:"started"`
-	Sessions   SessionStatus     `json:"sessions"`
-	Spool      SpoolStatus       `json:"spool"`
-	Refused    map[string]uint64 `json:"refused,omitempty"` // reason -> count
-	Cache      CacheStatus       `json:"cache"`
-	Data       string            `json:"data"`
-	Control    string            `json:"control"` // local API socket
-	PID        int               `json:"pid"`
-	Version    string            `json:"version"`
+	Node       string          `json:"node"` // peer id
+	Network    string          `json:"network"`
+	City       string          `json:"city"`
+	Place      string          `json:"place,omitempty"`    // how the registry found the city
+	Role       string          `json:"role"`               // head, backup, candidate, endpoint, orphan
+	Shard      uint            `json:"shard"`              // of the city, from 0
+	Shards     uint            `json:"shards"`             // that the city has: as many heads
+	Term       string          `json:"term"`               // epoch/k
+	Head       string          `json:"head"`               // peer id of the head it follows
+	HeadAddr   string          `json:"headAddr,omitempty"` // the first at which its claim says that it listens
+	Backup     string          `json:"backup,omitempty"`
+	Members    int             `json:"members"`              // of the cluster, as far as this node knows
+	Heads      int             `json:"heads"`                // other cities' heads in the table
+	LastChange string          `json:"lastChange,omitempty"` // last change of head with its reason
+	Change     *HeadChange     `json:"change,omitempty"`     // the same with time, old and new head; nil: none since the start
+	Succession []CandidateInfo `json:"succession"`           // in the order of take-over, who leads first
+	InLine     int             `json:"inLine"`               // this node's place in it, 1: next; 0: it leads, or is not listed
+	Watches    string          `json:"watches,omitempty"`    // peer id of whom it watches, to take over
+	// After so much silence of the head it asks the others, and then takes over; 0: it is not in line.
+	ClaimsAfterMs float64           `json:"claimsAfterMs,omitempty"`
+	WhyNot        string            `json:"whyNot,omitempty"`   // why it is not a candidate
+	CutOffMs      float64           `json:"cutOffMs,omitempty"` // for so long it has heard no head
+	Unsure        bool              `json:"unsure,omitempty"`   // it leads, and after a pause is in doubt whether it still does
+	Attested      *AttestedInfo     `json:"attested,omitempty"` // what its head has measured of it, as far as it knows
+	Health        string            `json:"health,omitempty"`   // why this node should not lead; empty: nothing speaks against it
+	Vitals        VitalsStatus      `json:"vitals"`
+	Registry      RegistryStatus    `json:"registry"`
+	Addrs         []string          `json:"addrs"`
+	Started       time.Time         `json:"started"`
+	Sessions      SessionStatus     `json:"sessions"`
+	Spool         SpoolStatus       `json:"spool"`
+	Refused       map[string]uint64 `json:"refused,omitempty"` // reason -> count
+	Cache         CacheStatus       `json:"cache"`
+	Data          string            `json:"data"`
+	Control       string            `json:"control"` // local API socket
+	PID           int               `json:"pid"`
+	Version       string            `json:"version"`
 }
 
 // HeadChange is the last change of head that a node saw since its start.
@@ -90,6 +101,24 @@ type HeadChange struct {
 	To     string    `json:"to"`
 	Term   string    `json:"term"`
 	Reason string    `json:"reason"`
+}
+
+// CandidateInfo is one name of a succession.
+type CandidateInfo struct {
+	Node     string   `json:"node"`             // peer id
+	Place    int      `json:"place"`            // 0: it leads, 1: next in line
+	State    string   `json:"state"`            // head, backup, alive, unwell, silent, unknown
+	SilentMs *float64 `json:"silentMs"`         // since it was last heard, by whom this list is of; null: not heard there
+	Self     bool     `json:"self,omitempty"`   // the node that was asked
+	Unwell   string   `json:"unwell,omitempty"` // why it should not lead
+}
+
+// AttestedInfo is what a head has measured of a member.
+type AttestedInfo struct {
+	At        time.Time `json:"at"`
+	Reachable bool      `json:"reachable"` // a fresh connection to where it says that it listens came about
+	Capacity  uint8     `json:"capacity"`  // 0 to 10, of what it sent
+	Prefix    string    `json:"prefix"`    // the network that it is seen in
 }
 
 // VitalsStatus is how fit a node is to lead, by its own measurements of the last minute.
@@ -144,15 +173,19 @@ type NodeInfo struct {
 
 // ClusterInfo is one cluster as this node's head knows it.
 type ClusterInfo struct {
-	City       string   `json:"city"`
-	Head       string   `json:"head"`
-	HeadIP     string   `json:"headIp"`
-	Term       string   `json:"term"`
-	Members    int      `json:"members"`         // -1: its head did not answer
-	Succession []string `json:"succession"`      // peer ids, the order of the certificate
-	Reason     string   `json:"reason"`          // why the head leads
-	Own        bool     `json:"own"`             // the cluster of the node that was asked
-	Error      string   `json:"error,omitempty"` // why the head did not answer
+	City       string          `json:"city"`
+	Head       string          `json:"head"`
+	HeadIP     string          `json:"headIp"`
+	Term       string          `json:"term"`
+	Members    int             `json:"members"`    // -1: its head did not answer
+	Succession []string        `json:"succession"` // peer ids, the order of the certificate
+	Reason     string          `json:"reason"`     // why the head leads
+	Shard      uint            `json:"shard"`      // of the city, from 0
+	Shards     uint            `json:"shards"`     // that the city has: as many heads
+	Backup     string          `json:"backup,omitempty"`
+	Line       []CandidateInfo `json:"line,omitempty"`  // the succession in the order of take-over, as the head says
+	Own        bool            `json:"own"`             // the cluster of the node that was asked
+	Error      string          `json:"error,omitempty"` // why the head did not answer
 }
 
 // ResultQuery selects stored results, newest first.

@@ -32,6 +32,7 @@ func (f *finder) view(ctx context.Context, req *viewRequest) (out *viewAnswer, w
 			return
 		}
 		out.Backup, out.Total = st.Backup, st.Members
+		out.Line = lineOf(m.Succession(), st.Role, st.Backup)
 		if req.Clusters {
 			heads = m.Heads()
 		}
@@ -114,6 +115,7 @@ type clusterView struct {
 	members []viewMember
 	total   int
 	backup  cluster.ID
+	line    []wireCandidate
 	err     error
 }
 
@@ -184,7 +186,7 @@ func (v *viewer) fill(ctx context.Context, c *clusterView, members bool) {
 		if answer, c.err = v.ask(ctx, headOf(c.lead), req); c.err != nil {
 			return
 		}
-		c.total, c.backup = answer.Total, answer.Backup
+		c.total, c.backup, c.line = answer.Total, answer.Backup, answer.Line
 		for _, m := range answer.Members {
 			if m.Peer.ID <= req.After {
 				c.err = fmt.Errorf("head %s names its members out of order", short(c.lead.Head))
@@ -221,7 +223,11 @@ func (v *viewer) Clusters(ctx context.Context) ([]ClusterInfo, error) {
 	list := make([]ClusterInfo, 0, len(views))
 	for i, c := range views {
 		info := ClusterInfo{City: string(c.lead.City), Head: p2p.IDText(c.lead.Head), HeadIP: ipOf(headOf(c.lead).Addrs),
-			Term: c.term(), Members: c.total, Reason: c.lead.Reason, Own: i == 0}
+			Term: c.term(), Members: c.total, Reason: c.lead.Reason, Shard: c.lead.Shard, Shards: uint(len(c.cert.Successions)),
+			Line: candidates(c.line, c.succession(), v.host.ID()), Own: i == 0}
+		if slices.Contains(c.succession(), c.backup) {
+			info.Backup = p2p.IDText(c.backup)
+		}
 		for _, id := range c.succession() {
 			info.Succession = append(info.Succession, p2p.IDText(id))
 		}

@@ -12,7 +12,7 @@ import (
 //
 // Version log
 //
-//	1  first
+//	1  first; a head's succession (View 7) was added without a new one: who does not know it passes over it
 
 // WireVersion is the version that requests carry. An unknown one is refused with a sentence.
 const WireVersion = 1
@@ -120,6 +120,7 @@ type viewAnswer struct {
 	Total     int              `cbor:"4,keyasint,omitempty"` // live members, the head included
 	Backup    cluster.ID       `cbor:"5,keyasint,omitempty"`
 	MoreHeads bool             `cbor:"6,keyasint,omitempty"`
+	Line      []wireCandidate  `cbor:"7,keyasint,omitempty"` // the succession in the order of take-over
 }
 
 // viewMember is one live member.
