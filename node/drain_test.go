@@ -109,3 +109,37 @@ func TestDrainOverAPI(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Status and clusters say who is in which place, who watches whom, and who lives.
+func TestStatusShowsTheSuccession(t *testing.T) {
+	m := testMesh(t)
+	a, b := m.join(t, "wuhan", "a"), m.join(t, "wuhan", "b")
+	m.join(t, "wuhan", "c")
+	head := eventually(t, a, "three names and a backup", func(s node.Status) bool { return len(s.Succession) == 3 && s.Backup != "" })
+	for i, c := range head.Succession {
+		if c.Place != i || c.Self != (i == 0) || (c.State == "head") != (i == 0) || (c.State == "backup") != (c.Node == head.Backup) {
+			t.Errorf("place %d of the head is %+v, the backup is %s", i, c, head.Backup)
+		}
+		if i > 0 && (c.SilentMs == nil || *c.SilentMs < 0 || *c.SilentMs > 5000) {
+			t.Errorf("place %d: silent for %v", i, c.SilentMs)
+		}
+	}
+	if head.InLine != 0 || head.Watches != "" || head.WhyNot != "" || head.Shards != 1 || head.ClaimsAfterMs != 0 {
+		t.Errorf("the head: %+v", head)
+	}
+	s := eventually(t, b, "in line", func(s node.Status) bool { return s.InLine > 0 && len(s.Succession) == 3 })
+	if s.Watches != head.Node || s.Succession[0].Node != head.Node || s.Succession[0].State != "head" || s.Succession[0].SilentMs == nil ||
+		!s.Succession[s.InLine].Self || s.ClaimsAfterMs != float64(1750+1000*(s.InLine-1)) {
+		t.Errorf("a candidate: %+v", s)
+	}
+	for _, n := range []*node.Node{a, b} {
+		list, err := n.Clusters(testContext(t))
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		c := list[0]
+		if c.Backup != head.Backup || len(c.Line) != 3 || c.Line[0].Node != head.Node || c.Shards != 1 || c.Members != 3 {
+			t.Errorf("%+v", c)
+		}
+	}
+}

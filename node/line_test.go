@@ -21,7 +21,7 @@ func TestLineShowsWhoIsNext(t *testing.T) {
 	show := func(line []wireCandidate) string {
 		var out []string
 		for _, c := range line {
-			text := fmt.Sprintf("%d %s %s", c.Line, c.ID, c.State)
+			text := fmt.Sprintf("%d %s %s", c.Line, string(c.ID), c.State)
 			if c.SilentMs != nil {
 				text += fmt.Sprintf(" %d", *c.SilentMs)
 			}
