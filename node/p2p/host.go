@@ -36,6 +36,9 @@ const (
 	// maxWindow bounds what a stream may have in flight: one frame of results.
 	// yamux would go up to 16 MiB, which a slow reader then has to hold.
 	maxWindow = MaxResultFrame
+	// measureRTT is how often yamux pings only to learn how fast a window should
+	// grow: once is enough for windows of this size.
+	measureRTT = 24 * time.Hour
 )
 
 // Host is a node's one libp2p host.
@@ -225,7 +228,8 @@ func tcpOptions(cfg Config) []any {
 func muxer() *yamux.Transport {
 	cfg := *yamux.DefaultTransport.Config()
 	cfg.KeepAliveInterval, cfg.ConnectionWriteTimeout = keepAlive, writeTimeout
-	cfg.MaxStreamWindowSize = maxWindow
+	cfg.MaxStreamWindowSize, cfg.MeasureRTTInterval = maxWindow, measureRTT
+	cfg.AcceptBacklog = streamsOnePeer // a slot each is reserved with the connection, and more are not allowed
 	return (*yamux.Transport)(&cfg)
 }
 

@@ -70,7 +70,8 @@ func (s *stream) writeFrame(b []byte) error {
 // muxer is yamux as package p2p sets it.
 func muxer() *yamux.Transport {
 	cfg := *yamux.DefaultTransport.Config()
-	cfg.KeepAliveInterval, cfg.ConnectionWriteTimeout, cfg.MaxStreamWindowSize = 10*time.Second, 5*time.Second, p2p.MaxResultFrame
+	cfg.KeepAliveInterval, cfg.ConnectionWriteTimeout = 10*time.Second, 5*time.Second
+	cfg.MaxStreamWindowSize, cfg.MeasureRTTInterval = p2p.MaxResultFrame, 24*time.Hour
 	return (*yamux.Transport)(&cfg)
 }
 

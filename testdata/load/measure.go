@@ -289,7 +289,7 @@ func (f *field) startProfile(ctx context.Context) func() error {
 		cpu <- f.fetch(ctx, "profile?seconds="+strconv.Itoa(int(f.plan.window.Seconds())), "cpu")
 	}()
 	return func() error {
-		return errors.Join(<-cpu, f.fetch(ctx, "heap?gc=1", "heap"), f.fetch(ctx, "goroutine?debug=1", "goroutine"))
+		return errors.Join(<-cpu, f.fetch(ctx, "heap?debug=1", "memory"), f.fetch(ctx, "heap?gc=1", "heap"), f.fetch(ctx, "goroutine?debug=1", "goroutine"))
 	}
 }
 

@@ -110,15 +110,6 @@ func (p *proc) drain() {
 	<-p.done
 }
 
-// stop ends the process in order, or not.
-func (p *proc) stop() {
-	_ = p.in.Close()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
-	defer timer.Stop()
-	p.drain()
-}
-
 // residentMB is the process's resident memory in MB, by the kernel's count.
 func (p *proc) residentMB() (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
