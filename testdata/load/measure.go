@@ -196,6 +196,7 @@ func (f *field) join(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	stopProfile := f.startProfile(ctx, "join")
 	at := time.Now()
 	if _, err := f.all(cmdJoin, joinLimit); err != nil {
 		return err
@@ -207,7 +208,7 @@ func (f *field) join(ctx context.Context) (err error) {
 	f.fig.Join = float64(f.fig.Members) / time.Since(at).Seconds()
 	ended, err := f.nodes[0].seconds()
 	f.fig.JoinMs = (ended - began) / float64(f.fig.Members) * 1000
-	return err
+	return errors.Join(err, stopProfile())
 }
 
 // steady measures a city in which nothing happens.
@@ -215,7 +216,7 @@ func (f *field) steady(ctx context.Context) error {
 	if !pause(ctx, settle) {
 		return ctx.Err()
 	}
-	stopProfile := f.startProfile(ctx)
+	stopProfile := f.startProfile(ctx, "steady")
 	before, err := f.sample()
 	if err != nil {
 		return err
@@ -280,13 +281,13 @@ func (c *counts) add(o counts) {
 }
 
 // startProfile takes a processor profile of the head from now on, and heap and goroutines at the end.
-func (f *field) startProfile(ctx context.Context) func() error {
+func (f *field) startProfile(ctx context.Context, name string) func() error {
 	if f.plan.profile == "" {
 		return func() error { return nil }
 	}
 	cpu := make(chan error, 1)
 	go func() {
-		cpu <- f.fetch(ctx, "profile?seconds="+strconv.Itoa(int(f.plan.window.Seconds())), "cpu")
+		cpu <- f.fetch(ctx, "profile?seconds="+strconv.Itoa(int(f.plan.window.Seconds())), name)
 	}()
 	return func() error {
 		return errors.Join(<-cpu, f.fetch(ctx, "heap?debug=1", "memory"), f.fetch(ctx, "heap?gc=1", "heap"), f.fetch(ctx, "goroutine?debug=1", "goroutine"))
