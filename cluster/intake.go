@@ -35,7 +35,7 @@ func (m *Machine) onHeartbeat(from ID, hb *Heartbeat) error {
 		m.tellLead(from, Signed{}) // it shows its row with the next one
 		return nil
 	}
-	if e != nil && hb.Boot < e.boot {
+	if e != nil && hb.Boot < e.boot && e.alive { // of one that was dropped nothing else is heard: its clock or its disk is another
 		m.watchClone(from, e, hb)
 		return nil
 	}

@@ -52,6 +52,7 @@ type trait struct {
 	liar      liar
 	lied      bool // it was a liar at some time: something of it may still be on its way
 	gone      bool // it left for good
+	twice     bool // its key was in use twice
 }
 
 // proc is a running process.

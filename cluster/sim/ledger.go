@@ -184,6 +184,9 @@ type parcel struct {
 // move carries a transfer out.
 func (w *world) move(p *proc, t cluster.Transfer) {
 	h := w.route(p, t.To, t.Addrs)
+	if w.cfg.messages {
+		w.log("  %s -> %s %s of %d", p.h.name, w.nameOf(t.To), t.Kind, len(t.Keys))
+	}
 	if h == nil || !w.reachable(p.h, h) {
 		return
 	}
@@ -195,7 +198,7 @@ func (w *world) move(p *proc, t cluster.Transfer) {
 	}
 	loss := w.net.lossOf(p.h.n, h.n)
 	d := 3 * w.transit()
-	w.agenda.push(w.now.Add(d+w.resent(loss, rtoFloor+d)), &parcel{p, h.proc, t})
+	w.agenda.push(w.now.Add(d+w.resent(loss, w.rto())), &parcel{p, h.proc, t})
 }
 
 func (k *parcel) happen(w *world) {

@@ -12,6 +12,7 @@ const (
 	slack       = 1500 * time.Millisecond // handshakes, retransmissions and late timers between two steps of the protocol
 	unitedIn    = 75 * time.Second        // L2: Orphan, a round of calls to the evicted, Evict, and a new list
 	rebornIn    = 130 * time.Second       // where all who may lead are gone: see cluster.RebirthTimes
+	flowsIn     = time.Minute             // by then TCP has sent again what could not pass
 	steadyFor   = 6 * time.Second
 	ackedIn     = 5 * time.Second // L5
 	mostPerBeat = 14              // L3: messages of a node in a heartbeat interval, on average
@@ -112,11 +113,12 @@ func (w *world) heartbeatHeard(p *proc, r cluster.Received) {
 
 // evicted looks after L4: a head counts only the silence that it was awake for.
 func (v *invariants) evicted(w *world, p *proc, e cluster.MemberEvicted) {
-	if e.Silence == 0 || len(w.byID[e.ID]) != 1 || w.cfg.measured {
-		return
+	h := w.byID[e.ID][0]
+	if e.Silence == 0 || h.trait.twice || h.trait.lied || h.disk.losses > 0 || w.cfg.measured {
+		return // what is left of it may count as an older boot
 	}
 	if v.live.steady && w.net.loss == 0 {
-		if h := w.byID[e.ID][0]; h.proc != nil && !h.proc.frozen {
+		if h.proc != nil && !h.proc.frozen {
 			w.violate("L4", "%s drops %s, which lives", p.h.name, h.name)
 		}
 	}
@@ -278,6 +280,7 @@ func (w *world) calmDown() {
 		}
 	}
 	w.run(w.now.Add(2500 * time.Millisecond))
+	w.until(flowsIn, time.Second, func() bool { return w.net.flows(w.now) })
 }
 
 // comeToRest looks after L1 and L2.
@@ -309,6 +312,9 @@ func (w *world) steady() {
 		}
 	}
 	v := &w.watch.live
+	if !w.net.flows(w.now) {
+		return
+	}
 	v.steady = true
 	before, n := w.tally.messages, len(w.running())
 	var results []cluster.ResultKey

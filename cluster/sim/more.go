@@ -98,6 +98,7 @@ func clonedKey(w *world, f *fault) func(w *world) {
 		return nil
 	}
 	c := &host{n: len(w.hosts), who: h.who, city: h.city, power: true, disk: h.disk, clock: h.clock, trait: h.trait}
+	h.trait.twice = true
 	c.name, c.disk.results = h.name+"'", results{} // two with one key would number their results alike
 	w.hosts = append(w.hosts, c)
 	w.byID[h.who.id] = append(w.byID[h.who.id], c)

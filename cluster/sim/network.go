@@ -70,6 +70,9 @@ func (w *world) transit() time.Duration {
 	return w.net.delay + w.net.spike + w.between(0, w.net.jitter)
 }
 
+// rto is when a packet is first sent again: a round trip that TCP has measured while nothing was wrong.
+func (w *world) rto() time.Duration { return rtoFloor + 2*w.net.delay }
+
 // resent draws how much later a packet arrives because it was lost and sent again.
 func (w *world) resent(p float64, rto time.Duration) time.Duration {
 	var late time.Duration
@@ -146,6 +149,9 @@ func (c *conn) carries(k *packet) bool {
 // send carries a message out.
 func (w *world) send(p *proc, e cluster.Envelope) {
 	w.tally.messages++
+	if w.cfg.messages {
+		w.log("  %s says %s to %s", p.h.name, e.Message.Kind(), w.nameOf(e.To))
+	}
 	w.faults.heard(w, p, e)
 	m := w.faults.twist(w, p, e)
 	if m == nil {
@@ -235,8 +241,11 @@ func (w *world) transmit(c *conn, end int, p *proc, to *host, m *cluster.Message
 		return
 	}
 	d := w.transit()
-	d += w.resent(w.net.lossOf(p.h.n, to.n), rtoFloor+2*d)
-	s.last = max(s.last+1, w.now.Add(d))
+	d += w.resent(w.net.lossOf(p.h.n, to.n), w.rto())
+	if s.last = max(s.last+1, w.now.Add(d)); s.last.Sub(w.now) > aliveMax && !w.net.silent {
+		gen, ends := c.gen, c.end
+		w.after(w.between(aliveMin, aliveMax), func(w *world) { w.closeBoth(c, gen, ends) })
+	}
 	w.agenda.push(s.last, &packet{p, c.end[1-end], c, c.gen, m})
 }
 
@@ -256,7 +265,7 @@ func (w *world) dial(p *proc, to *host, c *conn, end int, m *cluster.Message) {
 	took := w.resent(loss, synAgain)
 	for range flights {
 		d := w.transit()
-		took += d + w.resent(loss, rtoFloor+2*d)
+		took += d + w.resent(loss, w.rto())
 	}
 	dead := to.power && to.proc == nil && !w.net.blocked(p.h.n, to.n) && !w.net.blocked(to.n, p.h.n)
 	switch {
@@ -425,16 +434,38 @@ func (w *world) checkConn(c *conn, h, peer *host) {
 	}
 	gen, was, ends := c.gen, c.badGen, c.end
 	w.after(w.between(aliveMin, aliveMax), func(w *world) {
-		if c.gen == gen && c.badGen == was {
-			w.closeEnd(c, gen, 0, ends[0], peer)
-			w.closeEnd(c, gen, 1, ends[1], h)
+		if c.badGen == was {
+			w.closeBoth(c, gen, ends)
 		}
 	})
 }
 
+// closeBoth is what keep-alives do of which neither end gets an answer.
+func (w *world) closeBoth(c *conn, gen uint32, ends [2]*proc) {
+	w.closeEnd(c, gen, 0, ends[0], ends[1].h)
+	w.closeEnd(c, gen, 1, ends[1], ends[0].h)
+}
+
+// flows says that nothing waits for a retransmission any more.
+func (n *network) flows(now cluster.Instant) bool {
+	for _, row := range n.conns {
+		for _, c := range row {
+			if c == nil || c.end[0] == nil || c.end[1] == nil {
+				continue
+			}
+			for i := range c.dir {
+				if len(c.dir[i].stuck) > 0 || c.dir[i].last.Sub(now) > time.Second {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // unstick sends what could not pass when TCP's timer next runs out.
 func (w *world) unstick(c *conn, end int, s *stream) {
-	at, rto := s.since, rtoFloor+2*w.net.delay
+	at, rto := s.since, w.rto()
 	for at < w.now {
 		at = at.Add(rto)
 		rto = min(2*rto, rtoMost)

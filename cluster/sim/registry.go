@@ -150,7 +150,7 @@ func (w *world) ask(p *proc, req *cluster.Request, done func(w *world, a *cluste
 	}
 	loss := w.net.lossOf(p.h.n, 0)
 	d := w.transit()
-	there := d + w.resent(loss, rtoFloor+2*d)
+	there := d + w.resent(loss, w.rto())
 	w.after(there, func(w *world) {
 		if w.rs.table == nil {
 			w.after(w.transit(), func(w *world) { finish(w, nil, errRefused) })
@@ -161,7 +161,7 @@ func (w *world) ask(p *proc, req *cluster.Request, done func(w *world, a *cluste
 				return
 			}
 			d := w.transit()
-			w.after(diskTime+d+w.resent(loss, rtoFloor+2*d), func(w *world) { finish(w, a, err) })
+			w.after(diskTime+d+w.resent(loss, w.rto()), func(w *world) { finish(w, a, err) })
 		})
 	})
 	w.after(callFor, func(w *world) { finish(w, nil, errAway) })

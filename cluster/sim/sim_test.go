@@ -11,6 +11,7 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 1, "first seed of TestSchedules")
 	countFlag = flag.Uint64("schedules", 500, "how many schedules TestSchedules lives through")
+	wordsFlag = flag.Bool("words", false, "tell messages")
 	traceFlag = flag.Bool("tell", false, "tell the schedules")
 )
 
@@ -23,7 +24,7 @@ func TestSchedules(t *testing.T) {
 	for seed := *seedFlag; seed < *seedFlag+*countFlag; seed++ {
 		o := Options{Memory: memory}
 		if *traceFlag {
-			o.Trace = os.Stdout
+			o.Trace, o.Messages = os.Stdout, *seedFlag > 0 && *wordsFlag
 		}
 		out := Schedule(seed, o)
 		steps += out.Steps
