@@ -1,6 +1,7 @@
 # make test   everything a change has to pass, from a clean clone
 # make demo   the paper's experiment on this machine, until Ctrl-C
 # make build  ./peerprobe
+# make faults how fast another leads when a head is lost, and what is lost then: ten processes in namespaces
 # make bench  how fast it is, beside ping and irtt
 # make load   what one head carries: memory, processor and take-over with up to 10,000 members
 # make agree  the Kademlia model against 100 real heads
@@ -24,7 +25,7 @@ TIMEOUT   ?= 8m
 # A checkout without its history builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: test build demo bench load agree cover deps fmt vet lint cross unit once vuln picture
+.PHONY: test build demo faults bench load agree cover deps fmt vet lint cross unit once vuln picture
 
 test: deps fmt vet lint cross unit once
 	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)' -unasked-ok
@@ -86,6 +87,9 @@ vuln:
 # More heads than the tests have time for: they meet within half a minute of processor time.
 agree:
 	$(GO) test -count 1 -v -run Agrees ./node/dhtsim -heads 100
+
+faults: deps
+	$(GO) run ./testdata/faults
 
 bench: deps
 	$(GO) run ./testdata/bench

@@ -108,8 +108,8 @@ func (t *trials) listed(want int) {
 
 // ready waits until everybody lives, follows and is followed: the next fault meets a cluster that is well.
 func (t *trials) ready() (a lab.Agreement, backup *lab.Node) {
-	a, backup = t.mesh.Backup(t, city)
-	t.mesh.Until(t, a.Head, "all members at the head", func(st node.Status) error {
+	now, _ := t.mesh.Backup(t, city)
+	t.mesh.Until(t, now.Head, "all members at the head", func(st node.Status) error {
 		if st.Members != len(t.mesh.Nodes) {
 			return fmt.Errorf("%d members", st.Members)
 		}
@@ -166,8 +166,7 @@ func (t *trials) restart() time.Duration {
 // heal splits the city in halves, head and backup apart, and joins them again.
 func (t *trials) heal(cut time.Duration) time.Duration {
 	before, backup := t.ready()
-	var halves [2][]*lab.Node
-	halves[0], halves[1] = []*lab.Node{before.Head}, []*lab.Node{backup}
+	halves := [2][]*lab.Node{{before.Head}, {backup}}
 	for _, n := range t.mesh.Nodes {
 		if n != before.Head && n != backup {
 			i := 0

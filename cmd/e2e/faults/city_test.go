@@ -47,7 +47,7 @@ const firstNodes = 50
 // Of fifty first nodes of a city one is appointed, and all the others follow.
 func TestFiftyFirstNodes(t *testing.T) {
 	t.Parallel()
-	m := newMesh(t, lan)
+	m := meshOf(t, &plain, lan)
 	first := m.Add(t, home)
 	for range firstNodes - 1 {
 		m.AddBeside(first)

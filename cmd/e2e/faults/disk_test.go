@@ -15,23 +15,29 @@ import (
 // diskSize is that of the head's small disk: room for a node's tables before it is filled.
 const diskSize = 8 << 20
 
-// The head's disk is full: it acknowledges nothing that it could not keep, and another leads. When there is room
-// again it comes back.
-func TestHeadsDiskIsFull(t *testing.T) {
+// The heads of two cities become unfit: the disk of one is full, the other is asked not to lead any more. The one
+// acknowledges nothing that it could not keep, another leads in each city, and both come back when they are fit.
+func TestUnfitHeads(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, lan)
 	small := m.Add(t, home)
 	lab.Tmpfs(t, small.Data, diskSize)
-	m.Add(t, away)
+	drained := m.Add(t, away)
 	m.Join(t, m.Nodes...)
-	m.Join(t, m.Add(t, home), m.Add(t, home))
+	m.Join(t, m.Add(t, home), m.Add(t, home), m.Add(t, away))
 	load := m.Measure(t, away, without(m.Living(home), small)...)
-	before, _ := m.Backup(t, home)
-	check(t, before.Head == small, "the first node does not lead: %s does", before.Head.Addr)
+	atHome, _ := m.Backup(t, home)
+	atAway, _ := m.Backup(t, away)
+	check(t, atHome.Head == small && atAway.Head == drained, "the first nodes do not lead: %s and %s do", atHome.Head.Addr, atAway.Head.Addr)
 
 	filler := fill(t, small.Data)
-	after := m.SettleOf(t, without(m.Living(home), small), before.Term)
+	m.Drain(t, drained, true)
+	after := m.SettleOf(t, m.Living(away), atAway.Term)
+	t.Logf("asked not to, %s does not lead: %s does", drained.Addr, after.Head.Addr)
+	check(t, after.Head != drained, "%s leads and was asked not to", drained.Addr)
+	after = m.SettleOf(t, without(m.Living(home), small), atHome.Term)
 	t.Logf("with a full disk at %s, %s leads", small.Addr, after.Head.Addr)
+	m.Drain(t, drained, false)
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +45,7 @@ func TestHeadsDiskIsFull(t *testing.T) {
 		m.Join(t, small)
 	}
 	m.Settle(t, home)
+	m.Settle(t, away)
 	finish(t, m, load)
 }
 

@@ -10,14 +10,10 @@ import (
 // The head is frozen and goes on later: whatever it believes then, nobody accepts it, and it follows. The checker
 // finds what it did in a lower term, or before it was in doubt.
 func TestFrozenHead(t *testing.T) {
-	for _, pause := range []time.Duration{500 * time.Millisecond, 5 * time.Second} {
+	t.Parallel()
+	for _, pause := range []time.Duration{500 * time.Millisecond, 5 * time.Second, time.Minute} {
 		t.Run(pause.String(), func(t *testing.T) { t.Parallel(); freeze(t, pause) })
 	}
-}
-
-func TestHeadFrozenForAMinute(t *testing.T) {
-	t.Parallel()
-	freeze(t, time.Minute)
 }
 
 func freeze(t *testing.T, pause time.Duration) {

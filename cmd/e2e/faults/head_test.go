@@ -30,7 +30,7 @@ func TestHeadsEnd(t *testing.T) {
 	t.Logf("head and backup: after %v all follow %s", after.Last.Sub(at), after.Head.Addr)
 	m.Join(t, before.Head, backup)
 
-	before, backup = m.Backup(t, home)
+	before, _ = m.Backup(t, home)
 	at = before.Head.Terminate()
 	<-before.Head.Gone()
 	after = m.SettleAfter(t, home, before.Term)

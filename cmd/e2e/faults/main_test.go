@@ -3,8 +3,10 @@
 package faults
 
 import (
+	"flag"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +18,7 @@ import (
 const patience = 60 * time.Second
 
 // lan are the timers of the meshes in which the default ones are not the point: waits are shorter.
-const lan = ""
+const lan = "lan"
 
 // The cities of the meshes: faults happen in the first, which measures to the second.
 const (
@@ -24,25 +26,46 @@ const (
 	away = "wuhan"
 )
 
-// binary is the program under test, built once a run with the race detector.
-var binary = sync.OnceValues(func() (*lab.Binary, error) {
-	b, err := lab.Build(true)
-	built = b
-	return b, err
-})
+// The program under test, built once a run each: with the race detector, and without where many processes start at
+// once.
+var raced, plain build
 
-var built *lab.Binary
+type build struct {
+	once sync.Once
+	bin  *lab.Binary
+	err  error
+}
+
+func (b *build) get(t *testing.T) *lab.Binary {
+	t.Helper()
+	b.once.Do(func() { b.bin, b.err = lab.Build(b == &raced) })
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.bin
+}
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
+		panic(err)
+	}
 	code := m.Run()
-	if built != nil {
-		os.RemoveAll(built.Dir)
+	for _, b := range []*build{&raced, &plain} {
+		if b.bin != nil {
+			os.RemoveAll(b.bin.Dir)
+		}
 	}
 	os.Exit(code)
 }
 
+// atOnce is how many tests run side by side: most of their time they wait.
+const atOnce = 4
+
 // newMesh skips, or fails where everything has to run, unless namespaces can be made here.
-func newMesh(t *testing.T, timers string) *lab.Mesh {
+func newMesh(t *testing.T, timers string) *lab.Mesh { return meshOf(t, &raced, timers) }
+
+func meshOf(t *testing.T, b *build, timers string) *lab.Mesh {
 	t.Helper()
 	switch why := lab.Missing(); {
 	case why == "":
@@ -51,11 +74,7 @@ func newMesh(t *testing.T, timers string) *lab.Mesh {
 	default:
 		t.Skip(why)
 	}
-	b, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lab.NewMesh(t, lab.MeshOptions{Binary: b, Timers: timers, Patience: patience})
+	return lab.NewMesh(t, lab.MeshOptions{Binary: b.get(t), Timers: timers, Patience: patience})
 }
 
 // twoCities starts a mesh with nodes at home and one away, and waits until all follow one head.

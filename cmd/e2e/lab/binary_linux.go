@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,11 +32,11 @@ func Build(race bool) (*Binary, error) {
 		return nil, err
 	}
 	b := &Binary{Dir: dir, Path: filepath.Join(dir, "peerprobe")}
-	args := []string{"build", "-o", b.Path, "github.com/peerprobe/peerprobe"}
-	if race {
-		args = append(args[:1:1], append([]string{"-race"}, args[1:]...)...)
+	cmd := exec.Command("go", "build", "-race="+strconv.FormatBool(race), "-o", b.Path, "github.com/peerprobe/peerprobe")
+	if !race {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("go build: %w: %s", err, out), os.RemoveAll(dir))
 	}
 	return b, os.Mkdir(filepath.Join(dir, "run"), 0o700)

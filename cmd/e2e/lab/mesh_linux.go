@@ -335,6 +335,20 @@ func (m *Mesh) Status(n *Node) (node.Status, error) {
 	return client.Status(ctx)
 }
 
+// Drain asks a node not to lead, or takes that back.
+func (m *Mesh) Drain(t T, n *Node, on bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
+	defer cancel()
+	client, err := node.Dial(node.ControlPath(n.Data))
+	if err == nil {
+		err = client.Drain(ctx, on)
+	}
+	if err != nil {
+		t.Fatalf("drain %s: %v", n.Addr, err)
+	}
+}
+
 // Until asks a node for its status again and again until cond has nothing to complain about.
 func (m *Mesh) Until(t T, n *Node, what string, cond func(node.Status) error) (st node.Status) {
 	t.Helper()
