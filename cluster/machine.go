@@ -79,6 +79,9 @@ func New(cfg Config, self Row, hard HardState, sign Signer, rng *rand.Rand) (*Ma
 	if trust == nil {
 		trust = NewTrust(cfg.Network)
 	}
+	if trust.Network() != NetworkName(cfg.Network) {
+		return nil, fmt.Errorf("%w: trust in network %s, this is %s", ErrForeign, trust.Network(), NetworkName(cfg.Network))
+	}
 	a, err := trust.Admission(self.Admission)
 	if err != nil {
 		return nil, fmt.Errorf("own admission: %w", err)
