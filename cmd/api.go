@@ -19,6 +19,7 @@ type api interface {
 	Nodes(context.Context) ([]node.NodeInfo, error)
 	Clusters(context.Context) ([]node.ClusterInfo, error)
 	Results(context.Context, node.ResultQuery) (node.ResultPage, error)
+	Drain(ctx context.Context, on bool) error
 }
 
 const noNodeHint = "start one with 'peerprobe join --rs HOST:PORT', or see all of it with 'peerprobe demo'"
@@ -37,6 +38,27 @@ func (e *errNoNode) Error() string {
 func dataFlag(c *cobra.Command, data *string) {
 	c.Flags().StringVar(data, "data", "", "data directory of the running node (default: the one node that runs here)")
 	_ = c.MarkFlagDirname("data")
+}
+
+// lookFlags are those of the commands that ask the running node something and print its answer.
+type lookFlags struct {
+	data string
+	out  formatFlags
+}
+
+func (l *lookFlags) add(c *cobra.Command) {
+	dataFlag(c, &l.data)
+	l.out.add(c)
+}
+
+// connect finds the node to ask, and says in which form to print what it answers.
+func (l *lookFlags) connect(e *env, c *cobra.Command) (api, format, error) {
+	f, err := l.out.value(c)
+	if err != nil {
+		return nil, "", err
+	}
+	a, err := e.connect(l.data)
+	return a, f, err
 }
 
 // connect finds the running node: by its data directory, or the only one of this user.

@@ -9,7 +9,7 @@ import (
 const (
 	exitOK      = 0 // measured and within the gates; a partial result says so
 	exitUsage   = 1 // usage, configuration, no such place
-	exitNothing = 2 // measured nothing, or a gate broke
+	exitNothing = 2 // measured nothing, a gate broke, or a drained node leads on
 )
 
 // codeError carries an exit code with what is to be said.

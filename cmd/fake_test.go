@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -23,6 +24,11 @@ type fakeNode struct {
 	page     node.ResultPage
 	query    node.ResultQuery
 	listErr  error
+
+	asks     func() // before each status
+	drains   []bool
+	drained  func() // what a drain does to the node
+	drainErr error
 }
 
 func (f *fakeNode) Measure(_ context.Context, req node.Request) (*node.Measurement, error) {
@@ -42,7 +48,20 @@ func (f *fakeNode) Measure(_ context.Context, req node.Request) (*node.Measureme
 	return f.measurement, f.err
 }
 
-func (f *fakeNode) Status(context.Context) (node.Status, error) { return f.status, f.listErr }
+func (f *fakeNode) Status(ctx context.Context) (node.Status, error) {
+	if f.asks != nil {
+		f.asks()
+	}
+	return f.status, errors.Join(f.listErr, ctx.Err())
+}
+
+func (f *fakeNode) Drain(_ context.Context, on bool) error {
+	f.drains = append(f.drains, on)
+	if f.drained != nil {
+		f.drained()
+	}
+	return f.drainErr
+}
 
 func (f *fakeNode) Nodes(context.Context) ([]node.NodeInfo, error) { return f.nodes, f.listErr }
 
@@ -71,7 +90,20 @@ func (r *runner) join(_ context.Context, cfg node.Config) (api, func(), error) {
 const (
 	idA = "12D3KooWAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaChangsha"
 	idB = "12D3KooWBbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbWuhan"
+	idC = "12D3KooWCcccccccccccccccccccccccccccccccccccccccccThird"
+	idD = "12D3KooWDddddddddddddddddddddddddddddddddddddddddFourth"
 )
+
+// sampleSuccession is one with a name in each state, as the head of idB knows it.
+func sampleSuccession() []node.CandidateInfo {
+	f := func(v float64) *float64 { return &v }
+	return []node.CandidateInfo{
+		{Node: idB, Place: 0, State: "head", SilentMs: f(312)},
+		{Node: idA, Place: 1, State: "backup", SilentMs: f(90)},
+		{Node: idC, Place: 2, State: "unwell", SilentMs: f(870), Unwell: "slow disk"},
+		{Node: idD, Place: 3, State: "silent"},
+	}
+}
 
 var instant = time.Date(2026, 3, 4, 5, 6, 7, 800_000_000, time.UTC)
 
@@ -116,8 +148,15 @@ func sampleMeasurement() *node.Measurement {
 
 // sampleStatus is the status of a backup.
 func sampleStatus() node.Status {
+	f := func(v float64) *float64 { return &v }
+	line := sampleSuccession()
+	line[1].Self, line[1].SilentMs, line[2].SilentMs = true, nil, nil
 	return node.Status{Node: idA, Network: "n7f3a", City: "changsha", Place: "changsha (by address)", Role: "backup", Term: "1a2b/0", Head: idB, Backup: idA,
-		Members: 5, Heads: 1, LastChange: "first head, appointed", Addrs: []string{"/ip4/127.61.187.118/tcp/40001"}, Started: instant,
+		Shards: 1, Succession: line, InLine: 1, Watches: idB, ClaimsAfterMs: 1750, HeadAddr: "/ip4/61.187.55.100/tcp/7001",
+		Change:   &node.HeadChange{At: instant, From: idD, To: idB, Term: "1a2b/0", Reason: "the head is silent"},
+		Vitals:   node.VitalsStatus{Capacity: 6, CPU: 7, SyncMs: f(2.5), LateMs: f(0.125)},
+		Attested: &node.AttestedInfo{At: instant, Reachable: true, Capacity: 5, Prefix: "61.187.64.0/24"},
+		Members:  5, Heads: 1, LastChange: "the head is silent", Addrs: []string{"/ip4/127.61.187.118/tcp/40001"}, Started: instant,
 		Registry: node.RegistryStatus{Address: "127.61.187.7:7400", ID: idB, Last: instant, Error: "connection refused"},
 		Sessions: node.SessionStatus{Serving: 1, Served: 12, Started: 3, MaxAtOnce: 8}, Spool: node.SpoolStatus{Depth: 2, Dropped: 1},
 		Refused: map[string]uint64{"ticket": 2, "busy": 1}, Cache: node.CacheStatus{Hits: 30, Misses: 4}, Data: "/var/lib/peerprobe", Control: "/var/lib/peerprobe/control.sock",

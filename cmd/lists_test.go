@@ -18,8 +18,9 @@ func filledRunner(t *testing.T) *runner {
 		{ID: idB, City: "武汉", IP: "61.183.207.49", Role: "endpoint", Tags: []string{"ssd", "ipv6"}, SilentMs: 1234.5},
 	}
 	r.node.clusters = []node.ClusterInfo{
-		{City: "changsha", Head: idA, HeadIP: "61.187.55.100", Term: "1a2b/0", Members: 5, Succession: []string{idA, idB}, Reason: "first", Own: true},
-		{City: "武汉", Head: idB, HeadIP: "61.183.207.100", Term: "3c/2", Members: -1, Reason: "take-over", Error: "dial timed out"},
+		{City: "changsha", Head: idB, HeadIP: "61.187.55.100", Term: "1a2b/0", Members: 5, Succession: []string{idB, idA, idC, idD}, Reason: "first", Own: true,
+			Shards: 1, Backup: idA, Line: sampleSuccession()},
+		{City: "武汉", Head: idB, HeadIP: "61.183.207.100", Term: "3c/2", Members: -1, Succession: []string{idB, idC}, Reason: "take-over", Error: "dial timed out", Shards: 1},
 	}
 	failed := probe.Result{Key: probe.Key{Node: idA, Boot: 1, Seq: 8}, Tool: "latency", Status: probe.StatusFailed, Initiator: probe.End{City: "changsha"},
 		Error: &probe.Error{Stage: probe.StagePath, Code: probe.CodeUnreachable, Message: "nothing came back, \"at all\""}}
@@ -32,7 +33,7 @@ func TestListsPrint(t *testing.T) {
 	for _, tc := range []struct{ name, args string }{
 		{"status.txt", "status"}, {"status.json", "status -J"}, {"status.csv", "status -o csv"}, {"status.ndjson", "status -o ndjson"},
 		{"nodes.txt", "nodes"}, {"nodes-long.txt", "nodes -l"}, {"nodes.json", "nodes -J"}, {"nodes.csv", "nodes -o csv"}, {"nodes.ndjson", "nodes -o ndjson"},
-		{"clusters.txt", "clusters"}, {"clusters.json", "clusters -J"}, {"clusters.csv", "clusters -o csv"},
+		{"clusters.txt", "clusters"}, {"clusters-long.txt", "clusters -l"}, {"clusters.json", "clusters -J"}, {"clusters.csv", "clusters -o csv"},
 		{"results.txt", "results"}, {"results.json", "results -J"}, {"results.csv", "results -o csv"}, {"results.ndjson", "results -o ndjson"},
 		{"tools.txt", "tools"}, {"tools.json", "tools -J"}, {"tools.csv", "tools -o csv"},
 	} {
@@ -44,6 +45,42 @@ func TestListsPrint(t *testing.T) {
 			golden(t, tc.name, r.out.Bytes())
 		})
 	}
+}
+
+// What people read of a node in each role, and of a city with several heads.
+func TestRolesPrint(t *testing.T) {
+	f := func(v float64) *float64 { return &v }
+	head := sampleStatus()
+	head.Node, head.Role, head.Backup, head.InLine, head.Watches, head.ClaimsAfterMs, head.Attested = idB, "head", idA, 0, "", 0, nil
+	head.Succession, head.Shard, head.Shards, head.Unsure = sampleSuccession(), 1, 3, true
+	head.Succession[0].Self, head.Succession[0].SilentMs = true, nil
+	head.Health, head.Vitals.Unfit, head.Vitals.SyncMs = "slow disk", "slow disk", f(812)
+	lone := head
+	lone.Succession, lone.Unsure, lone.Health, lone.Change, lone.LastChange = lone.Succession[:1], false, "draining", nil, "first head, appointed"
+	endpoint := sampleStatus()
+	endpoint.Role, endpoint.InLine, endpoint.Watches, endpoint.ClaimsAfterMs, endpoint.Attested = "endpoint", 0, "", 0, nil
+	endpoint.WhyNot = "the list is full of nodes that come first by priority"
+	endpoint.Succession = []node.CandidateInfo{{Node: idB, State: "head", SilentMs: f(4200)}, {Node: idC, Place: 1, State: "backup"}, {Node: idD, Place: 2, State: "unknown"}}
+	orphan := endpoint
+	orphan.Role, orphan.Backup, orphan.CutOffMs, orphan.WhyNot = "orphan", "", 42_000, "it hears no head: only those who live are listed"
+	orphan.Succession = []node.CandidateInfo{{Node: idB, State: "silent", SilentMs: f(42_000)}, {Node: idC, Place: 1, State: "unknown"}}
+	new := node.Status{Node: idA, Role: "orphan", City: "wuhan"}
+	for name, st := range map[string]node.Status{"head": head, "lone-head": lone, "endpoint": endpoint, "orphan": orphan, "new": new} {
+		r := newRunner(t)
+		r.node.status = st
+		if code := r.run(t, "status"); code != exitOK {
+			t.Fatalf("exit code %d: %s", code, &r.err)
+		}
+		golden(t, "status-"+name+".txt", r.out.Bytes())
+	}
+	r := filledRunner(t)
+	for i := range uint(2) {
+		c := r.node.clusters[0]
+		c.City, c.Shard, c.Shards, c.Own, c.Line, c.Backup = "wuhan", i, 2, false, c.Line[:1+i], ""
+		r.node.clusters = append(r.node.clusters, c)
+	}
+	r.run(t, "clusters")
+	golden(t, "clusters-shards.txt", r.out.Bytes())
 }
 
 func TestEmptyListsAreLists(t *testing.T) {
@@ -93,7 +130,8 @@ func TestForeignTextCannotSteerTheTerminal(t *testing.T) {
 	r := filledRunner(t)
 	evil := "x\x1b[2Jy\u202ez\r\n\tend"
 	r.node.nodes[0].Tags = []string{evil}
-	r.node.status.LastChange = evil
+	r.node.status.Change.Reason, r.node.status.Succession[2].Unwell, r.node.status.WhyNot = evil, evil, evil
+	r.node.clusters[0].Line[2].Unwell, r.node.clusters[0].Reason = evil, evil
 	r.node.clusters[1].Error = evil
 	m := sampleMeasurement()
 	m.Notes = []string{evil}
@@ -102,7 +140,7 @@ func TestForeignTextCannotSteerTheTerminal(t *testing.T) {
 	m.Results[0].Status = probe.StatusPartial
 	m.Results[0].Error = &probe.Error{Stage: "run", Code: "internal", Message: evil}
 	r.node.measurement = m
-	for _, args := range []string{"nodes", "status", "clusters", "measure --to wuhan --explain -v"} {
+	for _, args := range []string{"nodes", "status", "clusters", "clusters -l", "measure --to wuhan --explain -v"} {
 		r.run(t, strings.Fields(args)...)
 		if all := r.out.String() + r.err.String(); strings.ContainsAny(all, "\x1b\r\u202e") || !strings.Contains(all, "x?[2Jy?z") {
 			t.Errorf("%s printed %q", args, all)

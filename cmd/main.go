@@ -70,7 +70,7 @@ the clusters run themselves. 'peerprobe measure --to wuhan' finds a consenting
 host in Wuhan and measures the path from both ends, also while the registry is down.
 
 Exit codes: 0 measured and within the gates; 1 usage, configuration or no such
-place; 2 measured nothing, or a gate broke.`
+place; 2 measured nothing, a gate broke, or a drained node leads on.`
 
 const rootExample = `  peerprobe demo                                  # see all of it on this machine
   peerprobe rs                                    # a registry; prints the command to join
@@ -128,6 +128,7 @@ func commands(e *env) []*cobra.Command {
 		demoCommand(e),
 		rsCommand(e),
 		joinCommand(e),
+		drainCommand(e),
 		toolsCommand(e),
 		simCommand(e),
 		versionCommand(e),

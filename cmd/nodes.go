@@ -9,8 +9,7 @@ import (
 )
 
 func nodesCommand(e *env) *cobra.Command {
-	var data string
-	var out formatFlags
+	var look lookFlags
 	var long bool
 	c := &cobra.Command{
 		Use:     "nodes",
@@ -19,11 +18,7 @@ func nodesCommand(e *env) *cobra.Command {
 		GroupID: "use",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := out.value(c)
-			if err != nil {
-				return err
-			}
-			a, err := e.connect(data)
+			a, f, err := look.connect(e, c)
 			if err != nil {
 				return err
 			}
@@ -37,8 +32,7 @@ func nodesCommand(e *env) *cobra.Command {
 			return nodesListing(long).writeRows(e.out, f, list)
 		},
 	}
-	dataFlag(c, &data)
-	out.add(c)
+	look.add(c)
 	c.Flags().BoolVarP(&long, "long", "l", false, "whole peer ids in the table")
 	return c
 }

@@ -13,9 +13,8 @@ import (
 
 // resultsOptions are the flags of `peerprobe results`.
 type resultsOptions struct {
-	data string
-	out  formatFlags
-	q    node.ResultQuery
+	lookFlags
+	q node.ResultQuery
 }
 
 // Bounds of --limit: a page that a terminal shows, and one that a socket carries in one answer.
@@ -34,8 +33,7 @@ func resultsCommand(e *env) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return e.results(c, o) },
 	}
-	dataFlag(c, &o.data)
-	o.out.add(c)
+	o.add(c)
 	c.Flags().StringVar(&o.q.From, "from", "", "only from this city")
 	c.Flags().StringVar(&o.q.To, "to", "", "only to this city")
 	c.Flags().IntVar(&o.q.Limit, "limit", defaultResults, fmt.Sprintf("results a page, at most %d", maxResults))
@@ -44,14 +42,10 @@ func resultsCommand(e *env) *cobra.Command {
 }
 
 func (e *env) results(c *cobra.Command, o resultsOptions) error {
-	f, err := o.out.value(c)
-	if err != nil {
-		return err
-	}
 	if o.q.Limit < 1 || o.q.Limit > maxResults {
 		return fmt.Errorf("--limit is %d: write 1 to %d", o.q.Limit, maxResults)
 	}
-	a, err := e.connect(o.data)
+	a, f, err := o.connect(e, c)
 	if err != nil {
 		return err
 	}

@@ -13,20 +13,18 @@ import (
 )
 
 func statusCommand(e *env) *cobra.Command {
-	var data string
-	var out formatFlags
+	var look lookFlags
 	c := &cobra.Command{
-		Use:     "status",
-		Short:   "Say how the node that runs here is: role, term, head, registry",
+		Use:   "status",
+		Short: "Say how the node that runs here is: role, term, who is in line, registry",
+		Long: "Say how the node that runs here is: whom it follows in which term, since when and why,\n" +
+			"who takes over after whom and who of them lives, whether this node is fit to lead,\n" +
+			"and what waits for the registry.",
 		Example: "  peerprobe status\n  peerprobe status --data ./w1 -J",
 		GroupID: "use",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := out.value(c)
-			if err != nil {
-				return err
-			}
-			a, err := e.connect(data)
+			a, f, err := look.connect(e, c)
 			if err != nil {
 				return err
 			}
@@ -43,36 +41,25 @@ func statusCommand(e *env) *cobra.Command {
 			return statusListing.writeRows(e.out, f, []node.Status{st})
 		},
 	}
-	dataFlag(c, &data)
-	out.add(c)
+	look.add(c)
 	return c
 }
 
-// statusPairs is the status for people.
+// statusPairs is the status for people: who it is, who leads, how fit it is, and what it did.
 func statusPairs(s node.Status) []pair {
-	head := dash(shortID(s.Head))
-	if s.Head != "" && s.Head == s.Node {
-		head = "this node"
-	}
 	city := dash(s.City)
 	if s.Place != "" {
 		city = s.Place // it names the city first
 	}
-	p := []pair{
-		{"node", s.Node},
-		{"network", s.Network},
-		{"city", city},
-		{"role", s.Role},
-		{"term", dash(s.Term)},
-		{"head", head},
-		{"backup", dash(shortID(s.Backup))},
-		{"members", strconv.Itoa(s.Members)},
-		{"other heads", strconv.Itoa(s.Heads)},
+	if s.Shards > 1 {
+		city += fmt.Sprintf(", shard %d of %d", s.Shard, s.Shards)
 	}
-	if s.LastChange != "" {
-		p = append(p, pair{"last change", s.LastChange})
-	}
+	p := []pair{{"node", s.Node}, {"network", s.Network}, {"city", city}}
+	p = append(p, electionPairs(s)...)
+	p = append(p, fitnessPairs(s)...)
 	p = append(p,
+		pair{"members", strconv.Itoa(s.Members)},
+		pair{"other heads", strconv.Itoa(s.Heads)},
 		pair{"registry", registryLine(s.Registry)},
 		pair{"addresses", strings.Join(s.Addrs, " ")},
 		pair{"sessions", fmt.Sprintf("%d of %d at once, %d served, %d started", s.Sessions.Serving, s.Sessions.MaxAtOnce, s.Sessions.Served, s.Sessions.Started)},
@@ -87,6 +74,103 @@ func statusPairs(s node.Status) []pair {
 		pair{"local API", s.Control},
 		pair{"process", fmt.Sprintf("%d, version %s, since %s", s.PID, s.Version, clock(s.Started))},
 	)
+}
+
+// electionPairs say who leads, who is in line, and what this node's part in it is.
+func electionPairs(s node.Status) []pair {
+	isHead := s.Head != "" && s.Head == s.Node
+	head := whoText(s, s.Head)
+	if !isHead && s.HeadAddr != "" {
+		head += " at " + s.HeadAddr
+	}
+	p := []pair{{"role", roleText(s)}}
+	if s.WhyNot != "" {
+		p = append(p, pair{"not in line", s.WhyNot})
+	}
+	p = append(p, pair{"term", termText(s)}, pair{"head", head}, pair{"backup", whoText(s, s.Backup)})
+	name := "succession"
+	for _, text := range lineTexts(s.Succession) {
+		p = append(p, pair{name, text})
+		name = ""
+	}
+	switch {
+	case isHead:
+		p = append(p, pair{"watched by", watchersText(s.Succession)})
+	case s.Watches != "":
+		p = append(p, pair{"watches", fmt.Sprintf("%s, and would take over after %v of its silence", shortID(s.Watches), msText(s.ClaimsAfterMs))})
+	}
+	if text := changeText(s); text != "" {
+		p = append(p, pair{"last change", text})
+	}
+	return p
+}
+
+// whoText names a node to the one that was asked.
+func whoText(s node.Status, id string) string {
+	if id != "" && id == s.Node {
+		return "this node"
+	}
+	return dash(shortID(id))
+}
+
+func roleText(s node.Status) string {
+	text := s.Role
+	switch {
+	case s.InLine > 0:
+		text += fmt.Sprintf(", %s in line", ordinal(s.InLine))
+	case s.CutOffMs > 0:
+		text += fmt.Sprintf(", no head heard for %v", msText(s.CutOffMs))
+	}
+	if s.Unsure {
+		text += ", in doubt after a pause whether it still leads"
+	}
+	return text
+}
+
+// termText is the term, and why it began.
+func termText(s node.Status) string {
+	if s.LastChange == "" {
+		return dash(s.Term)
+	}
+	return dash(s.Term) + ": " + s.LastChange
+}
+
+// changeText is the last change of head that this node saw.
+func changeText(s node.Status) string {
+	c := s.Change
+	if c == nil {
+		return ""
+	}
+	text := whoText(s, c.To)
+	if c.From != "" && c.From != c.To {
+		text = whoText(s, c.From) + " to " + text
+	}
+	return fmt.Sprintf("%s: %s in term %s: %s", clock(c.At), text, c.Term, dash(c.Reason))
+}
+
+// fitnessPairs say whether this node should lead, and what that is known from.
+func fitnessPairs(s node.Status) []pair {
+	text := "yes"
+	if s.Health != "" {
+		text = "no: " + s.Health
+	}
+	v := s.Vitals
+	text += fmt.Sprintf("; capacity %d of 10", v.Capacity)
+	if v.SyncMs != nil {
+		text += fmt.Sprintf("; of the last minute 9 in 10 fsyncs within %.3g ms", *v.SyncMs)
+		if v.LateMs != nil {
+			text += fmt.Sprintf(", turns of its loop within %.3g ms", *v.LateMs)
+		}
+	}
+	p := []pair{{"fit to lead", text}}
+	if a := s.Attested; a != nil {
+		reach := "not reachable"
+		if a.Reachable {
+			reach = "reachable"
+		}
+		p = append(p, pair{"attested", fmt.Sprintf("%s from outside, capacity %d of 10, in %s, at %s", reach, a.Capacity, dash(a.Prefix), clock(a.At))})
+	}
+	return p
 }
 
 func registryLine(r node.RegistryStatus) string {
@@ -110,16 +194,19 @@ func refusedLine(m map[string]uint64) string {
 }
 
 var statusListing = listing[node.Status]{
-	csv: []string{"node", "network", "city", "role", "term", "head", "backup", "members", "heads", "registryUp", "registryAddress", "serving", "served", "started", "spool", "dropped", "startedAt", "version"},
+	csv: []string{"node", "network", "city", "role", "term", "head", "backup", "members", "heads", "registryUp", "registryAddress", "serving", "served", "started", "spool", "dropped", "startedAt", "version",
+		"shard", "shards", "inLine", "unsure", "health", "whyNot"},
 	rec: func(s node.Status) []string {
 		u := func(v uint64) string { return strconv.FormatUint(v, 10) }
 		return []string{s.Node, s.Network, s.City, s.Role, s.Term, s.Head, s.Backup, strconv.Itoa(s.Members), strconv.Itoa(s.Heads),
 			strconv.FormatBool(s.Registry.Up), s.Registry.Address, strconv.Itoa(s.Sessions.Serving), u(s.Sessions.Served), u(s.Sessions.Started),
-			strconv.Itoa(s.Spool.Depth), u(s.Spool.Dropped), stamp(s.Started), s.Version}
+			strconv.Itoa(s.Spool.Depth), u(s.Spool.Dropped), stamp(s.Started), s.Version,
+			fmt.Sprint(s.Shard), fmt.Sprint(s.Shards), strconv.Itoa(s.InLine), strconv.FormatBool(s.Unsure), s.Health, s.WhyNot}
 	},
 }
 
 // silence prints how long a member was not heard.
-func silence(msec float64) string {
-	return (time.Duration(msec * float64(time.Millisecond))).Round(100 * time.Millisecond).String()
-}
+func silence(msec float64) string { return msText(msec).Round(100 * time.Millisecond).String() }
+
+// msText is milliseconds as a duration.
+func msText(msec float64) time.Duration { return time.Duration(msec * float64(time.Millisecond)) }

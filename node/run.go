@@ -237,7 +237,9 @@ func (p *peer) waitStatus(ctx context.Context, want func(*cluster.Status) bool) 
 func (p *peer) event(e cluster.Event) {
 	switch e := e.(type) {
 	case cluster.LeadChanged:
-		p.roles.change.Store(headChange(e))
+		if e.Old == nil || e.Old.Head != e.New.Head { // else the same head in a later term
+			p.roles.change.Store(headChange(e))
+		}
 		lead := cluster.Signed{}
 		if e.Self {
 			lead = e.Raw
@@ -272,8 +274,11 @@ func (p *peer) report(e cluster.Event) {
 	log := p.cfg.Log
 	switch e := e.(type) {
 	case cluster.LeadChanged:
-		c := headChange(e)
-		log.Info("head changed", "old", c.From, "new", c.To, "term", c.Term, "self", e.Self, "reason", c.Reason)
+		c, what := headChange(e), "head changed"
+		if c.From == c.To {
+			what = "term changed" // and not who leads
+		}
+		log.Info(what, "old", c.From, "new", c.To, "term", c.Term, "self", e.Self, "reason", c.Reason)
 		p.audit("head", c.To, c.Term+" "+c.Reason)
 	case cluster.SteppedDown:
 		log.Info("stepped down", "term", e.Term.String(), "reason", e.Reason)

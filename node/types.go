@@ -68,8 +68,8 @@ type Status struct {
 	Backup     string          `json:"backup,omitempty"`
 	Members    int             `json:"members"`              // of the cluster, as far as this node knows
 	Heads      int             `json:"heads"`                // other cities' heads in the table
-	LastChange string          `json:"lastChange,omitempty"` // last change of head with its reason
-	Change     *HeadChange     `json:"change,omitempty"`     // the same with time, old and new head; nil: none since the start
+	LastChange string          `json:"lastChange,omitempty"` // why the term last rose
+	Change     *HeadChange     `json:"change,omitempty"`     // when another head last took over, and why; nil: not since the start
 	Succession []CandidateInfo `json:"succession"`           // in the order of take-over, who leads first
 	InLine     int             `json:"inLine"`               // this node's place in it, 1: next; 0: it leads, or is not listed
 	Watches    string          `json:"watches,omitempty"`    // peer id of whom it watches, to take over

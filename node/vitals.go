@@ -219,7 +219,9 @@ func (v *vitals) run(ctx context.Context) {
 		case told = <-v.kick:
 		}
 		if reason, changed := v.judge(time.Now()); changed {
-			if reason != "" {
+			if reason == unfitDraining {
+				v.log.Info("draining: this node asks not to lead")
+			} else if reason != "" {
 				v.log.Warn("this node is not fit to lead", "reason", reason)
 			} else {
 				v.log.Info("this node is fit to lead again")
