@@ -302,7 +302,7 @@ var banned = []struct {
 	instead   string
 }{
 	{"time", "Sleep", func(f sourceFile) bool { return !importsPath(f, "testing/synctest") }, "wait for the event; only a synctest bubble may sleep"},
-	{"os", "Exit", func(f sourceFile) bool { return f.path != "main.go" && !f.test }, "return the error; only main exits"},
+	{"os", "Exit", func(f sourceFile) bool { return f.pkg.Name != "main" && !f.test }, "return the error; only main exits"},
 	{"log", "Fatal", notExample, "return the error"},
 	{"log", "Fatalf", notExample, "return the error"},
 	{"log", "Fatalln", notExample, "return the error"},

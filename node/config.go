@@ -102,7 +102,7 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("members is %d: it must be positive", c.Members))
 	}
 	if c.City != "" {
-		if _, err := locate.City(c.City); err != nil {
+		if err := locate.CheckName(c.City); err != nil {
 			errs = append(errs, fmt.Errorf("--city: %w", err))
 		}
 	}

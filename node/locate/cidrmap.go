@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -60,7 +62,19 @@ type place struct {
 type Map struct {
 	v4, v6 table
 	places []place
+	names  map[string]bool // slugs of rows, and those named without a network
 	rows   int
+}
+
+// Has tells whether the map names a city, with or without a network.
+func (m *Map) Has(slug string) bool { return m != nil && m.names[slug] }
+
+// Names are the slugs that the map has, sorted.
+func (m *Map) Names() []string {
+	if m == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m.names))
 }
 
 // Len is the number of different prefixes.
@@ -107,14 +121,15 @@ func LoadMap(path string) (*Map, error) {
 	return m, nil
 }
 
-// ParseMap reads a map: a prefix (or a single address), the name of a city and
-// optionally its coordinates as "lat,lon" a line; "#" starts a comment. Errors
-// wrap ErrMap and name the lines, at most the first ten. Every problem of the
-// text is an error: a map that is half understood would misplace nodes for
-// good.
+// ParseMap reads a map: a prefix (or a single address, or "-" for none), the
+// name of a city and optionally its coordinates as "lat,lon" a line; "#" starts
+// a comment. A name that is no city's is a place of the operator's own; one
+// without coordinates that is spelt almost like a city is an error. Errors wrap
+// ErrMap and name the lines, at most the first ten. Every problem of the text is
+// an error: a map that is half understood would misplace nodes for good.
 func ParseMap(r io.Reader) (*Map, error) {
 	p := mapParser{
-		m:     &Map{},
+		m:     &Map{names: make(map[string]bool)},
 		seen:  make(map[netip.Prefix]seenRow),
 		ids:   make(map[place]uint32),
 		names: make(map[string]string),
@@ -177,9 +192,12 @@ func (p *mapParser) line(n int, text string) error {
 	if !utf8.ValidString(text) {
 		return errors.New("not UTF-8 text")
 	}
-	prefix, err := parsePrefix(fields[0])
-	if err != nil {
-		return err
+	var prefix netip.Prefix
+	var err error
+	if fields[0] != nameOnly {
+		if prefix, err = parsePrefix(fields[0]); err != nil {
+			return err
+		}
 	}
 	if len(fields) < 2 {
 		return fmt.Errorf("%s has no city: write \"%s  changsha\"", fields[0], fields[0])
@@ -193,8 +211,12 @@ func (p *mapParser) line(n int, text string) error {
 		pl.has = true
 		name = name[:len(name)-1]
 	}
-	if pl.city, err = p.city(strings.Join(name, " ")); err != nil {
+	if pl.city, err = p.city(strings.Join(name, " "), pl); err != nil {
 		return err
+	}
+	p.m.names[pl.city] = true
+	if fields[0] == nameOnly {
+		return nil
 	}
 	id, ok := p.ids[pl]
 	if !ok {
@@ -220,9 +242,19 @@ func (p *mapParser) line(n int, text string) error {
 	return nil
 }
 
-// city resolves a name of the map; the same text is resolved once.
-func (p *mapParser) city(name string) (string, error) {
-	if slug, ok := p.names[name]; ok {
+// nameOnly stands where a line names a city without a network.
+const nameOnly = "-"
+
+// farFromCity is how far coordinates may be from the city that a name means; farther away it is another place.
+const farFromCity = 200 // km
+
+// city resolves a name of the map; the same text at the same place is resolved once.
+func (p *mapParser) city(name string, at place) (string, error) {
+	key := name
+	if at.has {
+		key = fmt.Sprintf("%s %v", name, at.at)
+	}
+	if slug, ok := p.names[key]; ok {
 		return slug, nil
 	}
 	slug, err := City(name)
@@ -232,9 +264,22 @@ func (p *mapParser) city(name string) (string, error) {
 	if IsUnknown(slug) {
 		return "", fmt.Errorf("%w: %q is reserved for nodes that nothing places", ErrName, slug)
 	}
-	p.names[strings.Clone(name)] = slug
+	city, known := BySlug(slug)
+	switch {
+	case known && at.has && Km(city.At, at.at) > farFromCity:
+		return "", fmt.Errorf("%w: %s is at %.2f,%.2f, %.0f km from there: give a place of your own another name",
+			ErrName, slug, city.At.Lat, city.At.Lon, Km(city.At, at.at))
+	case !known && !at.has && !label(slug) && len(slug) > shortName:
+		if hint := didYouMean(name); hint != "" {
+			return "", fmt.Errorf("%w: no city is known as %.60q%s A place of your own needs its coordinates behind the name", ErrName, name, hint)
+		}
+	}
+	p.names[strings.Clone(key)] = slug
 	return slug, nil
 }
+
+// shortName: of names up to this many letters, most are spelt almost like a city.
+const shortName = 4
 
 // parsePrefix reads a prefix or an address, and unmaps it.
 func parsePrefix(text string) (netip.Prefix, error) {

@@ -35,15 +35,14 @@ var undecomposed = map[rune]string{
 	'ı': "i", 'æ': "ae", 'œ': "oe", 'ŋ': "ng", 'ƀ': "b", 'ǥ': "g", 'ɨ': "i",
 }
 
-// aliases resolve names that folding alone does not bring to their slug. Keys
-// are folded.
-var aliases = map[string]string{
-	"长沙": "changsha", "長沙": "changsha", "csx": "changsha",
-	"武汉": "wuhan", "武漢": "wuhan", "wuh": "wuhan",
+// builtin are the aliases of a program that was built without the table of cities. Keys are folded.
+var builtin = map[string]string{
+	"长沙": "changsha", "長沙": "changsha", "csx": "changsha", "changsha": "changsha",
+	"武汉": "wuhan", "武漢": "wuhan", "wuh": "wuhan", "wuhan": "wuhan",
 }
 
-// chineseSuffixes say "city" and "prefecture"; they are not part of a name.
-var chineseSuffixes = []string{"市", "地区", "地區"}
+// chineseSuffixes say "city", "prefecture" and "league"; they are not part of a name.
+var chineseSuffixes = []string{"市", "地区", "地區", "盟"}
 
 // Fold reduces a name to what is compared: width fold, NFKD, marks dropped,
 // case fold, letters and digits only. "São Paulo", "SAO PAULO" and "são-paulo"
@@ -118,57 +117,67 @@ func apostrophe(r rune) bool {
 	return unicode.Is(unicode.Cf, r)
 }
 
-// City turns a name as a person types it into the slug of a city, a-z, 0-9 and
-// "-": by alias where there is one, else by folding. City(City(x)) == City(x).
-// A name in another script that no alias resolves is an error, not a guess. The
-// error is ErrName, with the reason.
-func City(name string) (string, error) {
+// CheckName says what is wrong with a name before anybody looks at what it means: its length, its bytes, and
+// that something is left of it. It loads no table. The error is ErrName, with the reason.
+func CheckName(name string) error {
 	if len(name) > MaxName {
-		return "", fmt.Errorf("%w: it has %d bytes, more than %d", ErrName, len(name), MaxName)
+		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrName, len(name), MaxName)
 	}
 	if !utf8.ValidString(name) {
-		return "", fmt.Errorf("%w: it is not UTF-8 text", ErrName)
+		return fmt.Errorf("%w: it is not UTF-8 text", ErrName)
 	}
 	s := Slug(name)
+	switch {
+	case s == "":
+		return fmt.Errorf("%w: %q has no letter and no digit", ErrName, name)
+	case len(s) > MaxSlug:
+		return fmt.Errorf("%w: %.20q... is longer than %d bytes when folded", ErrName, name, MaxSlug)
+	}
+	return nil
+}
+
+// City turns a name as a person types it into the slug of a city, a-z, 0-9 and "-": that of the city that
+// Resolve finds, else by folding, for places of the operator's own. City(City(x)) == City(x). A name in another
+// script that means no city is an error, not a guess. The error is ErrName, with the reason.
+func City(name string) (string, error) {
+	if err := CheckName(name); err != nil {
+		return "", err
+	}
+	s := Slug(name)
+	if m, ok := resolveSlug(s); ok {
+		return m.Slug, nil
+	}
+	if slug, ok := byBuiltin(s); ok && cities() == nil {
+		return slug, nil
+	}
+	if i := strings.IndexFunc(s, notInSlug); i >= 0 {
+		hint := didYouMean(name)
+		if hint == "" {
+			hint = ": write it in Latin letters"
+		}
+		return "", fmt.Errorf("%w: no city is known as %q%s", ErrName, name, hint)
+	}
+	return s, nil
+}
+
+// byBuiltin resolves one of the few names that need no table.
+func byBuiltin(s string) (string, bool) {
 	for {
-		if known, ok := aliases[joined(s)]; ok {
-			return known, nil
+		if slug, ok := builtin[joined(s)]; ok {
+			return slug, true
 		}
 		short := stripSuffix(s)
 		if short == s {
-			break
+			return "", false
 		}
 		s = short
 	}
-	switch {
-	case s == "":
-		return "", fmt.Errorf("%w: %q has no letter and no digit", ErrName, name)
-	case len(s) > MaxSlug:
-		return "", fmt.Errorf("%w: %.20q... is longer than %d bytes when folded", ErrName, name, MaxSlug)
-	}
-	if key := joined(s); canonical[key] != "" {
-		return canonical[key], nil
-	}
-	if i := strings.IndexFunc(s, notInSlug); i >= 0 {
-		return "", fmt.Errorf("%w: no city is known as %q: write it in Latin letters", ErrName, name)
-	}
-	return s, nil
 }
 
 // notInSlug tells what a slug, as a part of keys and file names, may not have.
 func notInSlug(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-')
 }
-
-// canonical has the slugs that aliases lead to by their folded form, so that
-// "Chang Sha" is changsha too.
-var canonical = func() map[string]string {
-	m := make(map[string]string, len(aliases))
-	for _, slug := range aliases {
-		m[joined(slug)] = slug
-	}
-	return m
-}()
 
 // stripSuffix takes one Chinese suffix off a name that has more than that.
 func stripSuffix(s string) string {

@@ -40,6 +40,12 @@ var specials = []struct {
 // looked up in tables of the world; the operator's own map comes before that.
 func Classify(addr netip.Addr) Class {
 	addr = addr.Unmap().WithZone("")
+	if inside, ok := translated(addr); ok {
+		if Classify(inside) == ClassPublic {
+			return ClassPublic
+		}
+		return ClassOther // RFC 6052 and RFC 3056 forbid it: whoever sends it is nobody's neighbour
+	}
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast():
 		return ClassOther
@@ -56,4 +62,34 @@ func Classify(addr netip.Addr) Class {
 		}
 	}
 	return ClassPublic
+}
+
+// Prefixes of IPv6 in which IPv4 addresses stand.
+var (
+	nat64     = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+	sixToFour = netip.MustParsePrefix("2002::/16")    // RFC 3056
+)
+
+// translated is the IPv4 address of a host behind a translator or a 6to4 router, which says where it is.
+func translated(addr netip.Addr) (netip.Addr, bool) {
+	b := addr.As16()
+	switch {
+	case addr.Is4():
+		return addr, false
+	case nat64.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[12:16])), true
+	case sixToFour.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	}
+	return addr, false
+}
+
+// Plain is the address by which a host is placed: without a zone, and the IPv4 address where that stands in an IPv6
+// one.
+func Plain(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if inside, ok := translated(addr); ok && Classify(inside) == ClassPublic {
+		return inside
+	}
+	return addr
 }

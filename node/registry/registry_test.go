@@ -227,7 +227,8 @@ func TestPlacement(t *testing.T) {
 		{"127.61.183.9", "", "wuhan"},
 		{"127.0.0.5", "长沙市", "changsha"},
 		{"127.0.0.6", "", "unknown"},
-		{"127.0.0.7", "<script>", "script"},
+		{"127.0.0.7", "<script>", "unknown"}, // no city, and not in the map
+		{"127.0.0.8", "wuhn", "unknown"},     // a slip of the pen makes no cluster
 	} {
 		c := r.join(tt.ip)
 		c.register(cluster.Request{City: cluster.City(tt.declared)})

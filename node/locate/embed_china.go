@@ -1,0 +1,8 @@
+//go:build !nogeo && !nocn
+
+package locate
+
+import _ "embed"
+
+//go:embed data/china.zst
+var chinaFile []byte
