@@ -159,8 +159,7 @@ func (m *Machine) beaconAll() {
 		if e.row.ID == m.self.ID || m.candidate(e.row.ID) {
 			return true
 		}
-		if msg == nil {
-			m.head.seq++
+		if msg == nil { // the seq of this beacon: else a witness would seem to have heard more than a candidate
 			msg = m.beaconMessage()
 		}
 		m.send(e.row.ID, msg)

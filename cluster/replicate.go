@@ -163,7 +163,10 @@ func (m *Machine) onReplicate(from ID, r *Replicate) {
 		}
 		e, _ := m.table.put(r.Rows[i])
 		m.table.setAlive(e, true)
-		e.stamp, e.boot = r.Term, max(e.boot, r.Rows[i].Boot)
+		e.stamp = r.Term
+		if b := r.Rows[i].Boot; b > e.boot {
+			e.boot, e.seq = b, 0 // what was counted was another boot's
+		}
 	}
 	for _, id := range r.Gone {
 		m.table.remove(id)

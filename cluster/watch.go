@@ -35,6 +35,7 @@ type watch struct {
 	doubledAt  Instant
 	probe      *probe
 	reqs       uint64
+	shown      map[ID]uint64 // the seq that a witness named when it last suppressed a claim: the same again says nothing
 	probers    map[ID]uint64 // who got a fresh answer, and to which question: they get a correction
 }
 
@@ -194,9 +195,9 @@ func (m *Machine) decide(k uint64) {
 	w, t := &m.watch, m.timers()
 	p := w.probe
 	fresh, moved := 0, false
-	for _, r := range p.answers {
+	for id, r := range p.answers {
 		fresh += number(r.Fresh)
-		moved = moved || r.Fresh && r.Seq > p.seq
+		moved = moved || r.Fresh && r.Seq > max(p.seq, w.shown[id])
 	}
 	hinted := m.hinted()
 	if hinted && m.clock.now.Sub(w.downAt) < 2*t.Beacon {
@@ -212,6 +213,12 @@ func (m *Machine) decide(k uint64) {
 		return
 	}
 	w.probe, w.base, w.doubled, w.doubledAt = nil, m.clock.now, true, m.clock.now
+	if w.shown == nil {
+		w.shown = make(map[ID]uint64)
+	}
+	for id, r := range p.answers {
+		w.shown[id] = max(w.shown[id], r.Seq)
+	}
 }
 
 // reason says in a Lead why its head claims.
@@ -258,7 +265,7 @@ func (m *Machine) heardHead(seq uint64) {
 		w.down = false
 	}
 	w.heard, w.direct, w.met, w.probe, w.suppressed, w.resigned = m.clock.now, true, true, nil, 0, false
-	w.heardAt = m.clock.now
+	w.heardAt, w.shown = m.clock.now, nil
 	if w.doubled && m.clock.now.Sub(w.doubledAt) > m.timers().Suspect {
 		w.doubled = false
 	}

@@ -154,7 +154,7 @@ func TestR3DoublesAndGivesUp(t *testing.T) {
 		}
 		seq := second.m.watch.probe.seq
 		for i := range 3 {
-			n.testify(second, i, true, seq+1)
+			n.testify(second, i, true, seq+1+uint64(round))
 		}
 		n.run(tm.ProbeWait)
 		if second.m.leading() != (round == maxSuppressions) {

@@ -118,7 +118,7 @@ func blink(w *world, f *fault) func(w *world) {
 	a, b := w.group(func(g *host) bool { return g == h }, false), w.group(func(g *host) bool { return g == other }, false)
 	cuts := []*cut{{a, b}, {b, a}}
 	w.sever(cuts...)
-	w.over(f, w.logUniform(time.Second, 4*time.Second))
+	w.over(f, w.logUniform(time.Second, 2800*time.Millisecond)) // TCP stalls for as long again
 	return func(w *world) { w.heal(cuts...) }
 }
 

@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+)
+
+// What the simulator has found, each as the shortest story that shows it.
+
+// TestFoundASeqThatStandsStill: a witness that hears the head rarely counts as fresh for long after its death. The same
+// seq as before must not suppress a second time, or a dead head is waited for three times over.
+func TestFoundASeqThatStandsStill(t *testing.T) {
+	n, _, second := deaf(t, 321, 6)
+	tm := DefaultTimers()
+	n.probing(second, 10*time.Second)
+	seq := second.m.watch.probe.seq
+	for i := range 3 {
+		n.testify(second, i, true, seq+1)
+	}
+	n.run(tm.ProbeWait)
+	if second.m.leading() {
+		t.Fatal("fresh witnesses with a later seq did not suppress the claim")
+	}
+	n.probing(second, time.Minute)
+	for i := range 3 {
+		n.testify(second, i, true, seq+1)
+	}
+	n.run(tm.ProbeWait)
+	if !second.m.leading() {
+		t.Error("the same seq suppressed the claim again")
+	}
+}
+
+// TestFoundTheCountOfAnotherBoot: a head that led before knows how far a member's heartbeats counted then. When a copy
+// of another head's table tells it of a later boot, the count starts anew: else all heartbeats of that boot are taken
+// for repetitions, and the member is dropped though it lives.
+func TestFoundTheCountOfAnotherBoot(t *testing.T) {
+	n := newNetwork(t, 322)
+	all := n.city("wuhan", 4)
+	first := n.leader(all...)
+	n.run(time.Minute) // long counts
+	third := n.inOrder(first)[2]
+	n.kill(first, false)
+	n.settled(20*time.Second, all...)
+	n.boot(first)
+	n.settled(20*time.Second, all...)
+	n.kill(third, false)
+	n.run(time.Second)
+	n.boot(third)
+	n.settled(20*time.Second, all...)
+	for n.leader(all...) != first {
+		head := n.leader(all...)
+		n.kill(head, true)
+		n.until(20*time.Second, func() bool { return n.leader(all...) != nil })
+		n.boot(head)
+		if h := n.leader(all...); h != first {
+			n.settled(20*time.Second, all...)
+		}
+	}
+	n.run(time.Second)
+	if e := first.m.table.rows[third.id]; e == nil || !e.heard || e.boot != third.hard.Boot {
+		t.Errorf("%s does not hear %s in its new boot: %+v", first.name, third.name, e)
+	}
+}
+
+// TestFoundALowerBoot: a node that lost its disk and whose clock was set back comes with a lower boot number than the
+// head remembers. It is not heard beside a later one that may live, and is once that one was dropped.
+func TestFoundALowerBoot(t *testing.T) {
+	n := newNetwork(t, 323)
+	all := n.city("wuhan", 3)
+	head := n.leader(all...)
+	late := n.inOrder(head)[2]
+	n.kill(late, true)
+	late.hard, late.row.Boot = HardState{Boot: 7}, 0
+	m, err := New(Config{Network: networkPublic(), City: late.city}, late.row, late.hard, SignerOf(late.key), n.rng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.m, late.high = m, Term{}
+	n.carry(late, m.Tick(n.now))
+	n.step(late, Learned{Lead: head.m.high.raw})
+	evict := DefaultTimers().Evict
+	n.run(evict - time.Second)
+	if e := head.m.table.rows[late.id]; e.boot == 7 {
+		t.Error("a lower boot took the place of a later one that was not dropped")
+	}
+	n.run(5 * time.Second)
+	if e := head.m.table.rows[late.id]; !e.alive || e.boot != 7 {
+		t.Errorf("it is not heard after the later boot was dropped: alive %v, boot %d", e.alive, e.boot)
+	}
+}
