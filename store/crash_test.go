@@ -202,7 +202,7 @@ func TestKilledHolderLosesNothingAcknowledged(t *testing.T) {
 			waits[k] = true
 		}
 		for _, n := range acked {
-			recs, err := db.HeldRecords(heldKeys(n))
+			recs, _, err := db.HeldRecords(heldKeys(n), 1<<20)
 			if err != nil || len(recs) != 25 {
 				t.Errorf("acknowledged and lost: %d of 25 from %d, %v", len(recs), n, err)
 			}

@@ -153,7 +153,7 @@ func checkAll(t *testing.T, dir string, version int) {
 		same("held", keys, []probe.Key{storetest.Record(5).Result.Key, storetest.Record(7).Result.Key}, err)
 		keys, err = db.Recall(9)
 		same("kept", keys, []probe.Key{storetest.Record(6).Result.Key}, err)
-		recs, err := db.HeldRecords(keys)
+		recs, _, err := db.HeldRecords(keys, 1<<20)
 		want := store.ResultRecord{Result: storetest.Record(6).Result, Transcript: storetest.Record(6).Transcript}
 		same("held record", recs, []store.ResultRecord{want}, err)
 	}

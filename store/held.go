@@ -209,10 +209,10 @@ func (h *holding) enter(key []byte, s heldState) (err error) {
 }
 
 // HoldSpool holds this node's own results, too, as a head does: those of the spool from number after on, at most max, in
-// one commit. It returns the number to go on from; as many as after says there is nothing more.
-func (db *DB) HoldSpool(city string, after uint64, max int) (next uint64, err error) {
+// one commit. It returns their keys and the number to go on from, which is after where there is nothing more.
+func (db *DB) HoldSpool(city string, after uint64, max int) (keys []probe.Key, next uint64, err error) {
 	err = db.heldChange("hold own results", func(tx *bbolt.Tx, h *holding) error {
-		next = after
+		keys, next = nil, after
 		var in []pair
 		var recs []ResultRecord
 		c := tx.Bucket([]byte(tableSpool)).Cursor()
@@ -227,99 +227,16 @@ func (db *DB) HoldSpool(city string, after uint64, max int) (next uint64, err er
 			if err != nil {
 				return err
 			}
-			in, recs = append(in, pair{bytes.Clone(key), value}), append(recs, rec)
+			in, recs, keys = append(in, pair{bytes.Clone(key), value}), append(recs, rec), append(keys, rec.Result.Key)
 			next = binary.BigEndian.Uint64(n)
 		}
 		_, err := h.hold(city, in, recs, db.opt)
 		return err
 	})
 	if err != nil {
-		return after, err
+		return nil, after, err
 	}
-	return next, nil
-}
-
-// HeldRecords returns the results that are here under the keys, held or this node's own, without samples. Those that are
-// not here are left out.
-func (db *DB) HeldRecords(keys []probe.Key) (recs []ResultRecord, err error) {
-	err = db.file.view("read held results", func(tx *bbolt.Tx) error {
-		held, own := tx.Bucket([]byte(tableHeld)), tx.Bucket([]byte(tableResults))
-		for _, k := range keys {
-			key := appendKey(nil, k)
-			raw := held.Get(key)
-			if raw == nil {
-				raw = own.Get(key)
-			}
-			if raw == nil {
-				continue
-			}
-			rec, err := decodeResult(raw)
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			rec.Result.Samples, rec.Statement.Payload, rec.Statement.Sig, rec.Ticket.Payload, rec.Ticket.Sig = nil, nil, nil, nil, nil
-			recs = append(recs, rec)
-		}
-		return nil
-	})
-	return recs, err
-}
-
-// HeldNext returns the oldest results that wait and that skip does not pass over, at most max of them and maxBytes of
-// their records, but at least one where any waits.
-func (db *DB) HeldNext(max, maxBytes int, skip func(probe.Key) bool) (results []probe.Result, err error) {
-	err = db.file.view("read what is held", func(tx *bbolt.Tx) error {
-		records := tx.Bucket([]byte(tableHeld))
-		c := tx.Bucket([]byte(tableHeldWait)).Cursor()
-		left := maxBytes
-		for n, key := c.First(); n != nil && len(results) < max; n, key = c.Next() {
-			k, err := parseKey(key)
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			if skip(k) {
-				continue
-			}
-			raw := records.Get(key)
-			if left -= len(raw); left < 0 && len(results) > 0 {
-				return nil
-			}
-			rec, err := decodeResult(raw)
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			results = append(results, rec.Result)
-		}
-		return nil
-	})
-	return results, err
-}
-
-// HeldKeys returns keys that wait on behalf of a city, in order, from number after on, at most max; and the number to go
-// on from, which is after where there are no more.
-func (db *DB) HeldKeys(city string, after uint64, max int) (keys []probe.Key, next uint64, err error) {
-	next = after
-	err = db.file.view("read what is held", func(tx *bbolt.Tx) error {
-		state := tx.Bucket([]byte(tableHeldState))
-		c := tx.Bucket([]byte(tableHeldWait)).Cursor()
-		for n, key := c.Seek(binary.BigEndian.AppendUint64(nil, after+1)); n != nil && len(keys) < max; n, key = c.Next() {
-			next = binary.BigEndian.Uint64(n)
-			s, err := decodeHeldState(state.Get(key))
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			if s.city != city {
-				continue
-			}
-			k, err := parseKey(key)
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			keys = append(keys, k)
-		}
-		return nil
-	})
-	return keys, next, err
+	return keys, next, nil
 }
 
 // ReleaseHeld says that the registry has results: those that wait are kept from now on. Beyond the bounds of what is

@@ -399,7 +399,7 @@ func TestFullHold(t *testing.T) {
 	if s := db.HeldStats(); s.Waiting != 2 || s.Kept != 6 {
 		t.Errorf("%+v", s)
 	}
-	if recs, err := db.HeldRecords(firstKeys[:4]); err != nil || len(recs) != 1 {
+	if recs, _, err := db.HeldRecords(firstKeys[:4], 1<<20); err != nil || len(recs) != 1 {
 		t.Errorf("of the oldest that were kept %d are left, want 1: %v", len(recs), err)
 	}
 	must(t, db.Check(t.Context()))

@@ -49,7 +49,7 @@ func testHeld(t *testing.T, db Node) {
 	if page, err := db.Results(store.Query{}); err != nil || len(page.Results) != 0 {
 		t.Errorf("what is held for others is among the own results: %d, %v", len(page.Results), err)
 	}
-	recs, err := db.HeldRecords(append(keysOf(records(3, 5)), Record(99).Result.Key))
+	recs, _, err := db.HeldRecords(append(keysOf(records(3, 5)), Record(99).Result.Key), math.MaxInt)
 	must(t, err)
 	equal(t, "records", recs, heldForm(records(3, 5)...))
 	keys, next, err := db.HeldKeys("wuhan", 0, 7)
@@ -61,10 +61,10 @@ func testHeld(t *testing.T, db Node) {
 	if keys, again, err := db.HeldKeys("wuhan", next, 100); err != nil || again != next || len(keys) != 0 {
 		t.Errorf("keys after the last: %v, %d after %d, %v", keys, again, next, err)
 	}
-	got, err := db.HeldNext(3, math.MaxInt, func(k probe.Key) bool { return k == Record(1).Result.Key })
+	got, err := db.HeldNext("wuhan", 3, math.MaxInt, func(k probe.Key) bool { return k == Record(1).Result.Key })
 	must(t, err)
 	equal(t, "oldest", got, []probe.Result{Result(0), Result(2), Result(3)})
-	if got, err = db.HeldNext(100, 1, nobody); err != nil || len(got) != 1 {
+	if got, err = db.HeldNext("wuhan", 100, 1, nobody); err != nil || len(got) != 1 {
 		t.Errorf("at least one: %d, %v", len(got), err)
 	}
 	// Released: they do not wait, but they are kept, and known when they come again.
@@ -76,7 +76,10 @@ func testHeld(t *testing.T, db Node) {
 	known, err = db.Hold("wuhan", records(3, 8))
 	must(t, err)
 	equal(t, "known", known, keysOf(records(3, 6)))
-	recs, err = db.HeldRecords(keysOf(records(3, 4)))
+	if recs, used, err := db.HeldRecords(keysOf(records(3, 9)), 1); err != nil || len(recs) != 1 || used != 1 {
+		t.Errorf("at least one: %d of %d, %v", len(recs), used, err)
+	}
+	recs, _, err = db.HeldRecords(keysOf(records(3, 4)), math.MaxInt)
 	must(t, err)
 	equal(t, "kept record", recs, heldForm(Record(3)))
 	// The registry lost them: the oldest wait again first, behind those that wait.
@@ -88,8 +91,8 @@ func testHeld(t *testing.T, db Node) {
 	if keys, err = db.Recall(100); err != nil || len(keys) != 2 {
 		t.Errorf("recalled %v, %v", keys, err)
 	}
-	got, err = db.HeldNext(100, math.MaxInt, nobody)
-	if err != nil || len(got) != 14 || got[0].Key != Record(6).Result.Key {
+	got, err = db.HeldNext("wuhan", 100, math.MaxInt, nobody)
+	if err != nil || len(got) != 12 || got[0].Key != Record(6).Result.Key {
 		t.Errorf("%d wait, %v", len(got), err)
 	}
 	must(t, db.ReleaseHeld(Start, keysOf(records(0, 3))))
@@ -97,7 +100,7 @@ func testHeld(t *testing.T, db Node) {
 	if n, err := db.Expire(Start.Add(time.Minute)); err != nil || n != 3 || db.HeldStats().Kept != 9 || db.HeldStats().Waiting != 2 {
 		t.Errorf("%d expired, %v, %+v", n, err, db.HeldStats())
 	}
-	if recs, err := db.HeldRecords(keysOf(records(0, 3))); err != nil || len(recs) != 0 {
+	if recs, _, err := db.HeldRecords(keysOf(records(0, 3)), math.MaxInt); err != nil || len(recs) != 0 {
 		t.Errorf("expired, and there: %d, %v", len(recs), err)
 	}
 	bad := Record(1)
@@ -105,7 +108,7 @@ func testHeld(t *testing.T, db Node) {
 	if _, err := db.Hold("wuhan", []store.ResultRecord{Record(50), bad}); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("without a node: %v", err)
 	}
-	if recs, err := db.HeldRecords(keysOf(records(50, 51))); err != nil || len(recs) != 0 {
+	if recs, _, err := db.HeldRecords(keysOf(records(50, 51)), math.MaxInt); err != nil || len(recs) != 0 {
 		t.Errorf("half of a refused call was stored: %d, %v", len(recs), err)
 	}
 	must(t, db.ReleaseHeld(Start, nil))
@@ -122,18 +125,19 @@ func testHeldSpool(t *testing.T, db Node) {
 	keys, _, err = db.SpoolKeys(next, 100)
 	must(t, err)
 	equal(t, "spooled", keys, keysOf(records(5, 10)))
-	next, err = db.HoldSpool("wuhan", 0, 4)
+	held, next, err := db.HoldSpool("wuhan", 0, 4)
 	must(t, err)
-	next, err = db.HoldSpool("wuhan", next, 100)
+	equal(t, "held", held, []probe.Key{Record(0).Result.Key, Record(1).Result.Key, Record(3).Result.Key, Record(4).Result.Key})
+	_, next, err = db.HoldSpool("wuhan", next, 100)
 	must(t, err)
-	if again, err := db.HoldSpool("wuhan", next, 100); err != nil || again != next || db.HeldStats().Waiting != 9 {
+	if _, again, err := db.HoldSpool("wuhan", next, 100); err != nil || again != next || db.HeldStats().Waiting != 9 {
 		t.Errorf("%d after %d, %v, %+v", again, next, err, db.HeldStats())
 	}
 	must(t, db.ReleaseHeld(Start, keys))
-	if _, err := db.HoldSpool("wuhan", 0, 100); err != nil || db.HeldStats().Waiting != 4 {
+	if _, _, err := db.HoldSpool("wuhan", 0, 100); err != nil || db.HeldStats().Waiting != 4 {
 		t.Errorf("what the registry has waits again: %+v, %v", db.HeldStats(), err)
 	}
-	recs, err := db.HeldRecords([]probe.Key{Record(2).Result.Key}) // not held, but an own result
+	recs, _, err := db.HeldRecords([]probe.Key{Record(2).Result.Key}, math.MaxInt) // not held, but an own result
 	must(t, err)
 	equal(t, "own record", recs, heldForm(Record(2)))
 }
@@ -148,7 +152,7 @@ func testHeldRaces(t *testing.T, db Node) {
 				if _, err := db.Hold("wuhan", records(from, from+8)); err != nil {
 					t.Error(err)
 				}
-				if recs, err := db.HeldRecords(keysOf(records(from, from+8))); err != nil || len(recs) != 8 {
+				if recs, _, err := db.HeldRecords(keysOf(records(from, from+8)), math.MaxInt); err != nil || len(recs) != 8 {
 					t.Errorf("acknowledged and not there: %d, %v", len(recs), err)
 				}
 				if err := db.ReleaseHeld(Start.Add(time.Duration(i)), keysOf(records(from, from+4))); err != nil {

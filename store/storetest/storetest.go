@@ -49,9 +49,9 @@ type Node interface {
 	SpoolStats() store.SpoolStats
 	SpoolKeys(after uint64, max int) ([]probe.Key, uint64, error)
 	Hold(city string, recs []store.ResultRecord) ([]probe.Key, error)
-	HoldSpool(city string, after uint64, max int) (uint64, error)
-	HeldRecords(keys []probe.Key) ([]store.ResultRecord, error)
-	HeldNext(max, maxBytes int, skip func(probe.Key) bool) ([]probe.Result, error)
+	HoldSpool(city string, after uint64, max int) ([]probe.Key, uint64, error)
+	HeldRecords(keys []probe.Key, maxBytes int) ([]store.ResultRecord, int, error)
+	HeldNext(city string, max, maxBytes int, skip func(probe.Key) bool) ([]probe.Result, error)
 	HeldKeys(city string, after uint64, max int) ([]probe.Key, uint64, error)
 	ReleaseHeld(at time.Time, keys []probe.Key) error
 	Recall(max int) ([]probe.Key, error)
