@@ -143,18 +143,20 @@ func (n *Node) Remote() p2p.Remote {
 	return p2p.Remote{ID: p.host.ID(), Admission: a, AdmissionRaw: p.id.admission()}
 }
 
-// ShipAll sends shipments as the uplink of a head does, to one registry.
-func (n *Node) ShipAll(ctx context.Context, registry cluster.Peer, batches ...[]probe.Result) []error {
-	d := n.peer.Load().roles.deliver
-	own := &delivery{core: d.core, host: d.host, registry: []cluster.Peer{registry}, sign: d.sign, log: d.log}
-	var all []shipment
-	for _, b := range batches {
-		all = append(all, shipment{results: b, done: make(chan error, 1)})
+// Hold puts results into what a head holds, unchecked, and wakes its uplink.
+func (n *Node) Hold(results ...probe.Result) error {
+	p := n.peer.Load()
+	var recs []store.ResultRecord
+	for _, r := range results {
+		recs = append(recs, store.ResultRecord{Result: r})
 	}
-	own.shipAll(ctx, all)
-	var errs []error
-	for _, s := range all {
-		errs = append(errs, <-s.done)
-	}
-	return errs
+	_, err := p.files.db.Hold(string(p.core.status.Load().City), recs)
+	nudge(p.roles.deliver.up.kick)
+	return err
 }
+
+// Ledger is what the machine counts.
+func (n *Node) Ledger() cluster.LedgerStatus { return n.peer.Load().core.status.Load().Ledger }
+
+// Term is the present one.
+func (n *Node) Term() cluster.Term { return n.peer.Load().core.status.Load().Term }

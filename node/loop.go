@@ -28,9 +28,10 @@ type core struct {
 	turn    broadcast // the status changed in a way that somebody may wait for
 	done    chan struct{}
 
-	// Where outputs go. All three must not block.
+	// Where outputs go. None of them may block.
 	send  func(cluster.Envelope)
 	call  func(cluster.Call)
+	move  func(cluster.Transfer)
 	event func(cluster.Event)
 	log   *slog.Logger
 
@@ -99,6 +100,9 @@ func (c *core) carryOut(in cluster.Input, out cluster.Output) error {
 	c.events.output(c.machine, in, &out)
 	for _, e := range out.Out {
 		c.send(e)
+	}
+	for _, t := range out.Moves {
+		c.move(t)
 	}
 	for _, call := range out.Calls {
 		c.call(call)

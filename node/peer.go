@@ -11,7 +11,6 @@ import (
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
-	"github.com/peerprobe/peerprobe/probe"
 	"github.com/peerprobe/peerprobe/store"
 	"golang.org/x/sync/semaphore"
 )
@@ -378,11 +377,19 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.roles.vitals.tell = func(ctx context.Context, h cluster.Health) { p.core.put(ctx, h) }
 	p.events = make(chan cluster.Event, eventQueue)
 	p.buildRoles()
-	p.reg.in = func(in cluster.Input) { p.core.put(context.Background(), in) } // the loop's end ends it
+	p.reg.in = p.answered
 	p.reg.admit = p.readmit
 	p.registered.Store(p.answer != nil)
 	p.reg.again = p.registerAgain
 	return nil
+}
+
+// answered hands what the registry said to the machine. Where it answers, it takes results, too.
+func (p *peer) answered(in cluster.Input) {
+	if a, ok := in.(cluster.Answered); ok && a.Err == nil {
+		nudge(p.roles.deliver.up.now)
+	}
+	p.core.put(context.Background(), in) // the loop's end ends it
 }
 
 func (p *peer) buildRoles() {
@@ -398,8 +405,9 @@ func (p *peer) buildRoles() {
 	if p.cfg.attestLook > 0 {
 		r.attest.look = p.cfg.attestLook
 	}
-	r.deliver = &delivery{core: p.core, host: p.host, db: db, registry: p.reg.peers, sign: p.id.sign, log: log,
-		uplink: make(chan shipment), kick: make(chan struct{}, 1), aside: map[probe.Key]time.Time{}}
+	r.deliver = newDelivery(p.core, p.host, db, p.reg.peers, log)
+	r.deliver.sign, r.deliver.vitals = p.id.sign, r.vitals
+	p.core.move = r.deliver.send.move
 	r.dht.learn = func(lead cluster.Signed) { p.core.put(context.Background(), cluster.Learned{Lead: lead}) }
 	r.measure = &measurer{core: p.core, host: p.host, db: db, find: r.find, id: p.id,
 		turn: semaphore.NewWeighted(tasksAtOnce), queue: make(chan struct{}, tasksWaiting), life: newLife(),

@@ -50,7 +50,7 @@ func (p *peer) run(ctx, run context.Context, ready func()) (err error) {
 	g, live := errgroup.WithContext(live)
 	p.peers.start(live)
 	g.Go(func() error { return p.core.run(live) })
-	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.runEvents, p.keepRow, p.roles.vitals.run, p.roles.vitals.probe, p.roles.attest.run} {
+	for _, f := range []func(context.Context){p.reg.run, p.roles.dht.run, p.roles.deliver.run, p.roles.deliver.runUplink, p.roles.deliver.runBooks, p.runEvents, p.keepRow, p.roles.vitals.run, p.roles.vitals.probe, p.roles.attest.run} {
 		g.Go(func() error { f(live); return nil })
 	}
 	if ctl != nil {
@@ -75,6 +75,7 @@ func (p *peer) run(ctx, run context.Context, ready func()) (err error) {
 	p.roles.measure.life.cancel(errStopping) // a kill does not wait for them
 	err = g.Wait()
 	p.peers.wg.Wait()
+	p.roles.deliver.send.wg.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -130,6 +131,7 @@ func (p *peer) remember(ctx context.Context) error {
 		if _, err := p.files.db.Retain(time.Now().Add(-keepOriginals)); err != nil {
 			p.cfg.Log.Warn("old results not removed", "err", err)
 		}
+		p.roles.deliver.expire()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -245,11 +247,14 @@ func (p *peer) event(e cluster.Event) {
 			lead = e.Raw
 		}
 		p.roles.dht.set(lead)
-		p.roles.deliver.wake()
+		p.roles.deliver.headChanged()
 	case cluster.LeadRefreshed:
 		p.roles.dht.set(e.Raw)
 	case cluster.SteppedDown:
 		p.roles.dht.set(cluster.Signed{})
+	case cluster.Acked, cluster.Trimmed:
+		p.roles.deliver.event(e)
+		return
 	}
 	select {
 	case p.events <- e:

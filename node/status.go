@@ -53,7 +53,11 @@ func (p *peer) status() Status {
 		out.Addrs = append(out.Addrs, p2p.AddrText(a))
 	}
 	spool := p.files.db.SpoolStats()
-	out.Spool = SpoolStatus{Depth: spool.Depth, Dropped: spool.Dropped}
+	l := st.Ledger
+	out.Spool = SpoolStatus{Depth: spool.Depth, Dropped: spool.Dropped, Level1: l.Level1, Level2: l.Level2, Aside: p.roles.deliver.aside.size()}
+	held := p.files.db.HeldStats()
+	out.Held = HeldStatus{Held: l.Held, Copied: l.Copied, Copies: l.Copies, Kept: held.Kept, Bytes: held.Bytes + held.KeptBytes,
+		Released: l.Released, Refused: l.Refused}
 	cache := p.files.db.Stats()
 	out.Cache = CacheStatus{Hits: cache.Hits, Misses: cache.Misses}
 	p.roles.respond.refused.copyTo(out.Refused)

@@ -86,6 +86,7 @@ type Status struct {
 	Started       time.Time         `json:"started"`
 	Sessions      SessionStatus     `json:"sessions"`
 	Spool         SpoolStatus       `json:"spool"`
+	Held          HeldStatus        `json:"held"`
 	Refused       map[string]uint64 `json:"refused,omitempty"` // reason -> count
 	Cache         CacheStatus       `json:"cache"`
 	Data          string            `json:"data"`
@@ -152,6 +153,20 @@ type SessionStatus struct {
 type SpoolStatus struct {
 	Depth   int    `json:"depth"`
 	Dropped uint64 `json:"dropped"`
+	Level1  int    `json:"level1"` // of depth: on the head
+	Level2  int    `json:"level2"` // of depth: on head and backup
+	Aside   int    `json:"aside"`  // of depth: refused for what is in them, tried again within the hour
+}
+
+// HeldStatus counts the results that a node holds for its cluster.
+type HeldStatus struct {
+	Held     int    `json:"held"`     // as head: not in the registry yet
+	Copied   int    `json:"copied"`   // of held: on the backup too
+	Copies   int    `json:"copies"`   // not as head: copies of the head's, and what is left of an own headship
+	Kept     int    `json:"kept"`     // in the registry; kept for a day in case it loses its disk
+	Bytes    int64  `json:"bytes"`    // of all these on disk
+	Released uint64 `json:"released"` // since the start: held here, and in the registry now
+	Refused  uint64 `json:"refused"`  // since the start: not acknowledged, because the table was full
 }
 
 // CacheStatus counts reads of the store that the cache answered.

@@ -12,11 +12,12 @@ import (
 	"github.com/peerprobe/peerprobe/store"
 )
 
-// Codes of refused batches, beside those of package cluster.
-const codeInvalid = "invalid"
+// codeInvalid refuses a batch for what is in it.
+const codeInvalid = p2p.CodeInvalid
 
 // serveResults takes batches of results from heads, any number on a stream,
-// and acknowledges each when it is on disk.
+// and acknowledges each when it is on disk. Each answer names the tables: a
+// head that remembers another name sends again what it has kept.
 func (s *server) serveResults(ctx context.Context, r p2p.Remote, stream *p2p.Stream) error {
 	for {
 		var msg p2p.ResultsMsg
@@ -26,7 +27,7 @@ func (s *server) serveResults(ctx context.Context, r p2p.Remote, stream *p2p.Str
 			}
 			return err
 		}
-		ack := &p2p.ResultsAck{Version: p2p.ResultsVersion}
+		ack := &p2p.ResultsAck{Version: p2p.ResultsVersion, Store: s.tables}
 		var err error
 		if ack.Added, ack.Known, err = s.ingest(r, &msg); err != nil {
 			no := new(cluster.WireError)

@@ -58,7 +58,8 @@ type life struct {
 	began   time.Time
 	quiet   time.Duration // of the window; 0: none
 	runName string
-	clean   bool // everything ended as it should
+	clean   bool   // everything ended as it should
+	tables  string // the name of the store's tables
 }
 
 // site is one HTTP listener and what it serves.
@@ -87,6 +88,9 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
 	if s.store, err = store.OpenRegistry(cfg.Data); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	if s.tables, err = s.store.Name(); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
 	fresh := !keyExists(cfg.Data)
