@@ -14,8 +14,9 @@ const (
 	// livingForMore: whom a head of ten thousand members reports comes round in 200 s (maxLiving every 10 s).
 	livingForMore = 5 * time.Minute
 	livingForLess = time.Hour
-	// weighEvery bounds the work: a city is gone through node by node.
-	weighEvery = time.Second
+	// weighEvery bounds the work where there are more nodes than weighFreely: they are gone through one by one.
+	weighEvery  = time.Second
+	weighFreely = 1000
 )
 
 // SetHeads sets how many heads a city should have. Where it has them at once depends on how many nodes live there.
@@ -67,7 +68,7 @@ func (c *change) weigh(rec *cityRecord) int {
 	want, _ := c.t.HeadsOf(rec.state.City)
 	have := len(rec.cert.cert.Successions)
 	since := c.nowMs - rec.weighed
-	if want == 1 && have == 1 || since >= 0 && since < weighEvery.Milliseconds() {
+	if want == 1 && have == 1 || len(c.t.nodes) > weighFreely && since >= 0 && since < weighEvery.Milliseconds() {
 		return have
 	}
 	rec.weighed = c.nowMs

@@ -148,11 +148,52 @@ func (d *dhtRole) met(lead cluster.Signed) {
 	}
 }
 
-// find asks the DHT for the head of a city.
-func (d *dhtRole) find(ctx context.Context, city cluster.City) (cluster.Signed, int, error) {
+// find asks the DHT for the head of a city's shard.
+func (d *dhtRole) find(ctx context.Context, city cluster.City, shard uint) (cluster.Signed, int, error) {
 	dht := d.current()
 	if dht == nil {
 		return cluster.Signed{}, 0, errNoDHT
 	}
-	return dht.Find(ctx, city, 0)
+	return dht.Find(ctx, city, shard)
+}
+
+// found is what the DHT has of one shard.
+type found struct {
+	lead    cluster.Signed
+	shard   uint
+	shards  uint // of the city, as the certificate says
+	answers int
+}
+
+// anyOf asks the DHT for the head of one shard of a city, when it is not known how many there are: of the first, and in
+// case that has none, of the second. The certificate in the Lead says how many others there are to ask for.
+func (d *dhtRole) anyOf(ctx context.Context, city cluster.City) (found, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var second found
+	var wg sync.WaitGroup
+	wg.Go(func() { second, _ = d.of(ctx, city, 1) })
+	first, err := d.of(ctx, city, 0)
+	if err == nil {
+		cancel() // the second is not needed
+		wg.Wait()
+		return first, nil
+	}
+	if wg.Wait(); second.lead.Empty() {
+		return found{}, err
+	}
+	return second, nil
+}
+
+// of asks the DHT for the head of a city's shard, and for how many shards there are.
+func (d *dhtRole) of(ctx context.Context, city cluster.City, shard uint) (found, error) {
+	raw, answers, err := d.find(ctx, city, shard)
+	if err != nil {
+		return found{}, err
+	}
+	_, cert, err := d.trust.Lead(raw)
+	if err != nil {
+		return found{}, err
+	}
+	return found{lead: raw, shard: shard, shards: uint(len(cert.Successions)), answers: answers}, nil
 }

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/ed25519"
+	"path/filepath"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -160,3 +162,16 @@ func (n *Node) Ledger() cluster.LedgerStatus { return n.peer.Load().core.status.
 
 // Term is the present one.
 func (n *Node) Term() cluster.Term { return n.peer.Load().core.status.Load().Term }
+
+// MakeKeyIn makes the key of a node that belongs to a shard in its data directory.
+func MakeKeyIn(dir string, shard, shards uint) error {
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	for {
+		key, err := makeKey(filepath.Join(dir, keyFile))
+		if err != nil || cluster.ShardOf(cluster.IDOf(key.Public().(ed25519.PublicKey)), shards) == shard {
+			return err
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -39,6 +40,7 @@ type finder struct {
 	turn  *semaphore.Weighted // first in, first out
 	queue chan struct{}
 	guest ticketBudget
+	turns atomic.Uint64 // of heads that are asked: see spread
 }
 
 // ticketBudget bounds the tickets that each asking head gets.
@@ -107,9 +109,13 @@ func (f *finder) find(ctx context.Context, initiator cluster.ID, admission clust
 			w.add(began, "own-cluster", true, "%s is this cluster: %s", req.City, plural(len(found), "candidate"))
 			return &findAnswer{Candidates: found, Steps: w.steps}, nil
 		}
-		return nil, werr
+		if st.Shards < 2 || werr.Code != codeNoCandidate {
+			return nil, werr
+		}
+		w.add(began, "own-cluster", false, "nobody else of this shard of %s is online", req.City)
+	} else {
+		w.add(began, "own-cluster", false, "%s is not this cluster (%s)", req.City, st.City)
 	}
-	w.add(began, "own-cluster", false, "%s is not this cluster (%s)", req.City, st.City)
 	found, werr := f.elsewhere(ctx, w, admission, req)
 	if werr != nil {
 		return nil, werr
@@ -120,20 +126,21 @@ func (f *finder) find(ctx context.Context, initiator cluster.ID, admission clust
 // alone looks a place up for a transient node whose city has no head: among the heads that the registry
 // named when it registered.
 func (f *finder) alone(ctx context.Context, admission cluster.Signed, req *findRequest) (*findAnswer, *wireError) {
-	w := &way{start: time.Now()}
-	known, ok := f.known(ctx, req.City)
-	if !ok {
+	t := f.newTrail(&way{start: time.Now()}, admission, req)
+	known := f.known(ctx, req.City)
+	if len(known) == 0 {
 		return nil, f.noSuchPlace(ctx, req.City)
 	}
-	w.add(w.start, "table", true, "head of %s as the registry named it: %s", req.City, short(known.Lead.Head))
-	found, werr := f.follow(ctx, w, known.Raw, admission, req, map[cluster.ID]bool{}, "registry")
-	if werr != nil {
-		return nil, werr
+	for _, h := range known {
+		t.way.add(t.way.start, "table", true, "head of %s as the registry named it: %s", shardName(h), short(h.Lead.Head))
+		if found := t.try(ctx, h.Raw, "registry"); len(found) > 0 {
+			return &findAnswer{Candidates: found, Steps: t.way.steps}, nil
+		}
 	}
-	if len(found) == 0 {
+	if t.last == nil {
 		return nil, refuse(codeUnreachable, "the head of %s that the registry named has no address", req.City)
 	}
-	return &findAnswer{Candidates: found, Steps: w.steps}, nil
+	return nil, t.last
 }
 
 // own picks candidates among this head's members and writes their tickets.
@@ -169,100 +176,6 @@ func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (fo
 		return nil, refuse(codeNoCandidate, "no other node of %s is online", f.core.status.Load().City)
 	}
 	return found, nil
-}
-
-// elsewhere finds the head of another city and asks it. Every head that turns out dead or deposed leads
-// to the next source.
-func (f *finder) elsewhere(ctx context.Context, w *way, admission cluster.Signed, req *findRequest) ([]candidate, *wireError) {
-	var last *wireError
-	asked := map[cluster.ID]bool{}
-	try := func(lead cluster.Signed, source string) ([]candidate, bool) {
-		found, werr := f.follow(ctx, w, lead, admission, req, asked, source)
-		if werr != nil {
-			last = werr
-		}
-		return found, werr == nil && len(found) > 0
-	}
-	began := time.Now()
-	if known, ok := f.known(ctx, req.City); !ok {
-		w.add(began, "table", false, "no head of %s in this head's table", req.City)
-	} else if req.PreferDHT {
-		w.add(began, "table", false, "table of heads passed over, as asked for")
-	} else {
-		w.add(began, "table", true, "head of %s in this head's table: %s", req.City, short(known.Lead.Head))
-		if found, ok := try(known.Raw, "table"); ok {
-			return found, nil
-		}
-	}
-	began = time.Now()
-	raw, answers, err := f.dht.find(ctx, req.City)
-	if err != nil {
-		w.add(began, "dht", false, "no head of %s in the DHT: %v", req.City, err)
-		if last == nil {
-			return nil, f.noSuchPlace(ctx, req.City)
-		}
-		return nil, deserted(req.City, last)
-	}
-	w.add(began, "dht", true, "head of %s from the DHT (%s)", req.City, plural(answers, "answer"))
-	f.core.put(ctx, cluster.Learned{Lead: raw})
-	if found, ok := try(raw, "dht"); ok {
-		return found, nil
-	}
-	if last == nil {
-		last = refuse(codeUnreachable, "every known head of it has been asked")
-	}
-	return nil, deserted(req.City, last)
-}
-
-// deserted says that a city is known and nobody there leads, as far as can be reached. A refusal by a head
-// that does lead is passed on as it is.
-func deserted(city cluster.City, last *wireError) *wireError {
-	if last.Code != codeNotHead && last.Code != codeUnreachable {
-		return last
-	}
-	return refuse(codeUnreachable, "no head of %s answers (the last one tried: %s)", city, last.Message)
-}
-
-// follow asks the head that a Lead names; when it is dead, the candidates whose addresses the Lead
-// carries; when somebody answers with a higher Lead, the head of that one.
-func (f *finder) follow(ctx context.Context, w *way, raw cluster.Signed, admission cluster.Signed, req *findRequest, asked map[cluster.ID]bool, source string) ([]candidate, *wireError) {
-	var last *wireError
-	queue := f.peersOf(raw)
-	for len(queue) > 0 && ctx.Err() == nil {
-		peer := queue[0]
-		queue = queue[1:]
-		if asked[peer.ID] || peer.ID == f.host.ID() {
-			continue
-		}
-		asked[peer.ID] = true
-		began := time.Now()
-		found, higher, werr := f.askHead(ctx, peer, admission, req)
-		if werr == nil {
-			w.add(began, "remote-head", true, "%s, head of %s, names %s", short(peer.ID), req.City, plural(len(found), "candidate"))
-			return found, nil
-		}
-		w.add(began, "remote-head", false, "%s (from the %s): %s", short(peer.ID), source, werr.Message)
-		last = werr
-		if werr.Code != codeNotHead && werr.Code != codeUnreachable {
-			return nil, werr // it leads, and its answer is no
-		}
-		if l, _, err := f.dht.trust.Lead(higher); err == nil {
-			f.core.put(ctx, cluster.Learned{Lead: higher})
-			if l.City == req.City {
-				queue = append(slices.Clone(l.Addrs), queue...)
-			}
-		}
-	}
-	return nil, last
-}
-
-// peersOf lists who a Lead says can be asked, the head first.
-func (f *finder) peersOf(raw cluster.Signed) []cluster.Peer {
-	lead, _, err := f.dht.trust.Lead(raw)
-	if err != nil {
-		return nil
-	}
-	return slices.Clone(lead.Addrs)
 }
 
 // askHead asks one remote head for candidates.
@@ -317,9 +230,9 @@ func askTask(ctx context.Context, host *p2p.Host, peer cluster.Peer, req *taskRe
 	return nil, err
 }
 
-func (f *finder) known(ctx context.Context, city cluster.City) (known cluster.KnownHead, ok bool) {
-	f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) { known, ok = m.Head(city) })
-	return known, ok
+func (f *finder) known(ctx context.Context, city cluster.City) (known []cluster.KnownHead) {
+	f.core.ask(ctx, func(m *cluster.Machine, _ cluster.Instant) { known = m.HeadsOf(city) })
+	return known
 }
 
 // noSuchPlace names the cities that are alive, as far as this head knows.
