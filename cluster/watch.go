@@ -244,7 +244,7 @@ func (m *Machine) reason() string {
 // in a new certificate, and neither led nor stood in the list before.
 func (m *Machine) reborn() bool {
 	list := m.list()
-	if m.leading() || !m.freshEpoch() || len(list) == 0 || list[0] != m.self.ID {
+	if m.leading() || !m.freshEpoch() || m.resharded() || len(list) == 0 || list[0] != m.self.ID {
 		return false
 	}
 	if m.high.lead == nil {
