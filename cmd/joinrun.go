@@ -153,6 +153,10 @@ func waitingLine(st node.Status, err error, rs string) string {
 	if err != nil {
 		return fmt.Sprintf("still waiting: registry %s has not admitted this node yet", rs)
 	}
+	if st.Registry.Quiet {
+		return fmt.Sprintf("still waiting: registry %s has just started, and appoints nobody to %s before the heads of living cities "+
+			"have had half a minute to show themselves", st.Registry.Address, st.City)
+	}
 	line := fmt.Sprintf("still waiting: the head of %s", st.City)
 	switch {
 	case st.Head == "":

@@ -105,6 +105,8 @@ func TestWaitingLine(t *testing.T) {
 		{node.Status{City: "wuhan", Registry: up}, nil, "still waiting: the head of wuhan, which was appointed and has never said that it leads," + then},
 		{node.Status{City: "wuhan", Head: idB, Registry: node.RegistryStatus{Address: "rs:7400", Error: "connection refused"}}, nil,
 			"still waiting: the head of wuhan, " + idB + "," + then + "; registry rs:7400 does not answer either: connection refused"},
+		{node.Status{City: "wuhan", Registry: node.RegistryStatus{Address: "rs:7400", Up: true, Quiet: true}}, nil, "still waiting: registry rs:7400 has just started, " +
+			"and appoints nobody to wuhan before the heads of living cities have had half a minute to show themselves"},
 	} {
 		if got := waitingLine(tc.st, tc.err, "rs:7400"); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)

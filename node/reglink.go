@@ -43,7 +43,22 @@ func (r *registryLink) do(ctx context.Context, req *cluster.Request) (*cluster.A
 		answer, err = r.try(ctx, req) // the stream may have been closed while it was idle
 	}
 	r.note(err)
+	if err == nil && req.Kind == cluster.CallRegister {
+		r.noteQuiet(answer.Error == nil && answer.Quiet)
+	}
 	return answer, err
+}
+
+// noteQuiet says once that this node waits for the end of the registry's quiet window: it asks again by itself.
+func (r *registryLink) noteQuiet(quiet bool) {
+	r.mu.Lock()
+	was := r.status.Quiet
+	r.status.Quiet = quiet
+	r.mu.Unlock()
+	if quiet && !was {
+		r.log.Warn("the registry has just started and waits for the heads of living cities to show themselves; "+
+			"this node's city is not among them yet, and it asks again", "every", registryRetry)
+	}
 }
 
 func (r *registryLink) try(ctx context.Context, req *cluster.Request) (*cluster.Answer, error) {

@@ -139,6 +139,7 @@ type RegistryStatus struct {
 	Up      bool      `json:"up"`   // the last call was answered
 	Last    time.Time `json:"last"` // when it last answered
 	Error   string    `json:"error,omitempty"`
+	Quiet   bool      `json:"quiet,omitempty"` // it has just started, and appoints no first head of a city for half a minute; this node waits
 }
 
 // SessionStatus counts the sessions that this node served and started, and its limits.
