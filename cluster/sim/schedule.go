@@ -26,7 +26,9 @@ type Outcome struct {
 	Kinds     []Kind
 	Lived     time.Duration // virtual time
 	Violation *Violation    // nil: every invariant held
-	united    time.Duration
+	united    time.Duration // how long the calm took
+	submitted int
+	late      int
 }
 
 // codecEvery: so many messages go through the codec that each kind does in every schedule.
@@ -44,7 +46,7 @@ func Schedule(seed uint64, o Options) Outcome {
 	w := newWorld(seed, worldConfig{memory: o.Memory, real: seed%realEvery == 0, trace: o.Trace, messages: o.Messages, carrier: o.Carrier, codec: codecEvery})
 	w.live(primary)
 	out := Outcome{Seed: seed, Hash: w.tally.hash, Steps: w.tally.steps, Messages: w.tally.messages, TakeOvers: w.tally.takeovers,
-		Lived: time.Duration(w.now), Violation: w.broken, united: w.watch.live.united}
+		Lived: time.Duration(w.now), Violation: w.broken, united: w.watch.live.united, submitted: w.watch.live.submitted, late: w.watch.live.late}
 	for k := range kindCount {
 		if w.tally.kinds[k] {
 			out.Kinds = append(out.Kinds, k)
@@ -110,8 +112,11 @@ func (w *world) storm(primary Kind) {
 		length += w.between(40*time.Second, 80*time.Second)
 	}
 	plan := []Kind{primary}
-	for range w.rng.IntN(3) {
+	for range 1 + w.rng.IntN(2) {
 		plan = append(plan, Kind(w.rng.IntN(int(Fifty))))
+	}
+	if w.chance(0.035) { // dear: fifty nodes
+		plan = append(plan, Fifty)
 	}
 	for range 1 + w.rng.IntN(3) {
 		plan = append(plan, [...]Kind{Crash, Restart, Pause, SilentDeath}[w.rng.IntN(4)])

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"flag"
 	"os"
 	"slices"
@@ -9,37 +10,92 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("seed", 1, "first seed of TestSchedules")
-	countFlag = flag.Uint64("schedules", 500, "how many schedules TestSchedules lives through")
-	wordsFlag = flag.Bool("words", false, "tell messages")
-	traceFlag = flag.Bool("tell", false, "tell the schedules")
+	seed      = flag.Uint64("seed", 1, "first seed")
+	schedules = flag.Uint64("schedules", 600, "how many schedules TestSchedules lives through")
+	tell      = flag.Bool("tell", false, "TestOne: tell what happens")
+	words     = flag.Bool("words", false, "TestOne: and what is said")
 )
 
+// TestSchedules is a part of the short run of `make test`, which has its own step for the whole of it.
 func TestSchedules(t *testing.T) {
-	memory := NewMemory()
+	c := DefaultRunConfig()
+	c.First, c.Count = *seed, *schedules
+	var calm []time.Duration
 	began := time.Now()
-	var steps, msgs, take uint64
-	var united []time.Duration
-	bad := map[string]int{}
-	for seed := *seedFlag; seed < *seedFlag+*countFlag; seed++ {
-		o := Options{Memory: memory}
-		if *traceFlag {
-			o.Trace, o.Messages = os.Stdout, *seedFlag > 0 && *wordsFlag
+	r, err := Run(t.Context(), c, func(o Outcome) { calm = append(calm, o.united) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range r.Violations {
+		t.Errorf("seed %d %v: %v\nrepeat it: %s", o.Seed, o.Kinds, o.Violation, o.Repeat())
+	}
+	if r.Late*100 > r.Submitted {
+		t.Errorf("L5: %d of %d results were acknowledged after more than %v", r.Late, r.Submitted, ackedIn)
+	}
+	for _, k := range r.Kinds {
+		t.Logf("%-20s %6d schedules, %6d with two take-overs", k.Kind, k.Schedules, k.TwoTakeOvers)
+	}
+	slices.Sort(calm)
+	t.Logf("calm after p50 %v p90 %v p99 %v max %v", calm[len(calm)/2], calm[len(calm)*9/10], calm[len(calm)*99/100], calm[len(calm)-1])
+	d := time.Since(began)
+	t.Logf("%d schedules, %.0f/s, %d steps, %d messages, %d take-overs, %d of %d results late, %v", r.Schedules,
+		float64(r.Schedules)/d.Seconds(), r.Steps, r.Messages, r.TakeOvers, r.Late, r.Submitted, r.Broken)
+}
+
+// TestOne lives through the schedule of -seed; with -tell it says what happens.
+func TestOne(t *testing.T) {
+	o := Options{Messages: *words}
+	if *tell {
+		o.Trace = os.Stdout
+	}
+	out := Schedule(*seed, o)
+	if out.Violation != nil {
+		t.Errorf("seed %d %v: %v", out.Seed, out.Kinds, out.Violation)
+	}
+}
+
+// TestTheSameSeedIsTheSameSchedule: step by step, in whatever order schedules are lived through and whatever they share.
+func TestTheSameSeedIsTheSameSchedule(t *testing.T) {
+	memory := NewMemory()
+	hashes := make(map[uint64]uint64)
+	for s := uint64(1); s <= 70; s++ {
+		hashes[s] = Schedule(s, Options{Memory: memory}).Hash
+	}
+	for s := uint64(70); s > 0; s-- {
+		o := Schedule(s, Options{})
+		if o.Hash != hashes[s] {
+			t.Errorf("seed %d: transcript %x, and %x before", s, o.Hash, hashes[s])
 		}
-		out := Schedule(seed, o)
-		steps += out.Steps
-		msgs += out.Messages
-		united = append(united, out.united)
-		take += uint64(out.TakeOvers)
-		if out.Violation != nil {
-			bad[out.Violation.Invariant]++
-			if bad[out.Violation.Invariant] < 6 {
-				t.Errorf("seed %d %v: %v", seed, out.Kinds, out.Violation)
-			}
+		if s > 1 && o.Hash == hashes[s-1] {
+			t.Errorf("seeds %d and %d have one transcript", s, s-1)
 		}
 	}
-	d := time.Since(began)
-	slices.Sort(united)
-	t.Logf("united p50 %v p90 %v p99 %v p99.9 %v max %v", united[len(united)/2], united[len(united)*9/10], united[len(united)*99/100], united[len(united)*999/1000], united[len(united)-1])
-	t.Logf("%d schedules in %v: %.0f/s, %d steps, %d messages, %d takeovers, %v", *countFlag, d, float64(*countFlag)/d.Seconds(), steps, msgs, take, bad)
+}
+
+// TestARunIsResumed: an interrupted run says where to go on, and two halves are the whole.
+func TestARunIsResumed(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c := RunConfig{First: 1, Count: 12, Jobs: 2}
+	n := 0
+	first, err := Run(ctx, c, func(Outcome) {
+		if n++; n == 5 {
+			stop()
+		}
+	})
+	if err != nil || first.Schedules >= 12 || first.Next != first.Schedules+1 {
+		t.Fatalf("%v: %+v", err, first)
+	}
+	whole, err := Run(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.First, c.Count = first.Next, 13-first.Next
+	rest, err := Run(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Steps+rest.Steps != whole.Steps || whole.Next != 13 {
+		t.Errorf("%d and %d steps in two parts, %d at once", first.Steps, rest.Steps, whole.Steps)
+	}
 }
