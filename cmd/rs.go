@@ -34,6 +34,7 @@ func rsCommand(e *env) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return e.registry(c, o) },
 	}
+	c.AddCommand(rsHistoryCommand(e))
 	fl := c.Flags()
 	fl.StringVar(&o.cfg.Data, "data", o.cfg.Data, "directory of the network's key and tables")
 	fl.StringVar(&o.cfg.Listen, "listen", o.cfg.Listen, "public HTTP address: /api/v1/join and /healthz, nothing else")

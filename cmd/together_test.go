@@ -114,6 +114,7 @@ func TestCommandsTogether(t *testing.T) {
 		t.Errorf("measure: exit code %d\n%s%s", code, out, said)
 	}
 	lookAround(t, c1)
+	checkHistory(t, rs)
 
 	// Without --data two nodes are too many; with one of them gone the other is found.
 	if code, _, said := once(t, "status"); code != exitUsage || !strings.Contains(said, "2 nodes of this user run here") {
@@ -151,6 +152,28 @@ func measureWhenUp(t *testing.T, args ...string) string {
 		case <-giveUp:
 			t.Fatalf("%v: exit code %d after %v: %s", args, code, comesUp, said)
 		}
+	}
+}
+
+// checkHistory: the registry says who came to lead.
+func checkHistory(t *testing.T, rs *started) {
+	t.Helper()
+	_, web, ok := strings.Cut(rs.said.String(), "nodes, clusters and results at http://")
+	web, _, _ = strings.Cut(web, "\n")
+	if !ok {
+		t.Fatalf("rs does not say where it is: %s", &rs.said)
+	}
+	var rows []headRow
+	code, out, said := once(t, "rs", "history", "--web", strings.TrimSuffix(web, "/"), "-J")
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || code != exitOK || len(rows) < 2 || rows[0].City != "changsha" || rows[0].Reason != "appointed" {
+		t.Errorf("rs history: exit code %d, %v\n%s%s", code, err, out, said)
+	}
+	code, out, said = once(t, "rs", "history", "--web", strings.TrimSuffix(web, "/"), "--city", "武汉")
+	if code != exitOK || !strings.Contains(out, "wuhan") || strings.Contains(out, "changsha") || !strings.Contains(out, "appointed") {
+		t.Errorf("rs history: exit code %d\n%s%s", code, out, said)
+	}
+	if code, _, said := once(t, "rs", "history", "--web", "127.0.0.1:1"); code != exitUsage || !strings.Contains(said, "no registry answers at 127.0.0.1:1") {
+		t.Errorf("rs history of nothing: exit code %d: %s", code, said)
 	}
 }
 
