@@ -224,3 +224,24 @@ func TestBeaconsToAllAreSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestClockJumps: wall clocks that are set back by years and ahead change nothing: epochs and boot numbers grow.
+func TestClockJumps(t *testing.T) {
+	n := newNetwork(t, 426)
+	all := n.city("wuhan", 3)
+	n.run(5 * time.Second)
+	for i, years := range []int64{-20, 10, -40} {
+		head := n.leader(all...)
+		term, boot := head.m.high.term, head.hard.Boot
+		n.skew = years * 365 * 24 * 3600 * 1000
+		n.kill(head, false)
+		n.run(100 * time.Millisecond)
+		n.boot(head)
+		all = append(all, n.join(fmt.Sprint("late-", i), "wuhan"))
+		next, _ := n.settled(time.Minute, all...)
+		n.run(time.Minute)
+		if head.hard.Boot <= boot || next.m.high.term.Compare(term) <= 0 || len(next.m.list()) != len(all) {
+			t.Errorf("%d years: boot %d after %d, term %s after %s: %s", years, head.hard.Boot, boot, next.m.high.term, term, n.describe())
+		}
+	}
+}

@@ -39,6 +39,7 @@ type faults struct {
 	double float64
 	delay  time.Duration
 	jitter time.Duration // reorders
+	skew   int64         // of all wall clocks, in milliseconds
 }
 
 // seen is what the invariants compare with.
@@ -105,7 +106,7 @@ func newNetwork(t *testing.T, seed uint64) *network {
 		seen:   seen{acted: make(map[Term]string), epochs: make(map[string][32]byte)}, results: newResults()}
 }
 
-func (n *network) ms() int64 { return startMs + int64(n.now)/1e6 }
+func (n *network) ms() int64 { return startMs + n.skew + int64(n.now)/1e6 }
 
 // join registers a new node and starts it.
 func (n *network) join(name string, city City) *host {
