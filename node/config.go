@@ -34,6 +34,7 @@ type Config struct {
 
 	// For tests.
 	clock      func() cluster.Instant // of the election; nil: the system's
+	held       int                    // results of others that wait here at most; 0: the store's bound
 	attestLook time.Duration          // how often a head looks whom to measure; 0: attestLook
 }
 

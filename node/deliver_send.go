@@ -185,6 +185,9 @@ func (d *delivery) sendFrame(ctx context.Context, b batch, recs []store.ResultRe
 	if st := d.core.status.Load(); st.Term == b.term {
 		msg.Lead = st.HighRaw
 	}
+	if b.kind == cluster.TransferCopy {
+		msg.Stores = d.storeNames()
+	}
 	results := make([]probe.Result, len(recs))
 	for i, r := range recs {
 		results[i] = r.Result

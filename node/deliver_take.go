@@ -87,7 +87,7 @@ func (d *delivery) take(ctx context.Context, r p2p.Remote, msg *p2p.ResultsMsg) 
 	if st.Leading {
 		nudge(d.up.kick)
 	}
-	return nil
+	return d.heardStores(ctx, msg)
 }
 
 // admit says whether this node takes results from a peer, in the term that the batch is of: one that has passed is

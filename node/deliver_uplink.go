@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -20,6 +21,7 @@ const (
 	// storePeriod is how often a node that keeps results of a former headship asks whether the registry lost its disk.
 	storePeriod = 10 * time.Minute
 
+	maxStoreName    = 64                // bytes of it that are believed
 	metaStorePrefix = "registry.store." // then the registry's id: the name of its tables, as last seen
 )
 
@@ -160,37 +162,71 @@ func (d *delivery) askRegistry(ctx context.Context, peer cluster.Peer, msg *p2p.
 }
 
 // sawStore notes the name of a registry's tables. Where it is another one than before, the registry has lost what it had:
-// everything that is kept here waits again, and then the name is noted, so that a crash in between loses nothing. Each
-// result is counted once all the same, since the registry knows those that it has.
+// everything that is kept here waits again, and then the name is noted, so that a crash in between loses nothing. The
+// same where this node keeps results and never saw a name. Each result is counted once all the same, since the registry
+// knows those that it has.
 func (d *delivery) sawStore(ctx context.Context, registry cluster.ID, name string) error {
-	if name == "" {
-		return nil
-	}
-	key := metaStorePrefix + p2p.IDText(registry)
-	before, err := d.db.Meta(key)
-	if err == nil && string(before) == name {
-		return nil
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	before, err := d.storeName(registry)
+	if err != nil || name == "" || name == before {
 		return err
 	}
-	if err == nil {
-		d.log.Warn("the registry has new tables: what it had of this city goes there again", "registry", short(registry), "results", d.db.HeldStats().Kept)
-		for {
-			keys, err := d.db.Recall(recallResults)
-			if err != nil {
-				return err
-			}
-			if len(keys) == 0 {
-				break
-			}
-			d.stored(ctx, d.host.ID(), cluster.Term{}, keys)
-		}
+	if kept := d.db.HeldStats().Kept; kept > 0 {
+		d.log.Warn("the registry has new tables: what it had of this city goes there again", "registry", short(registry), "results", kept)
 	}
-	if err := d.db.SetMeta(key, []byte(name)); err != nil {
+	for {
+		keys, err := d.db.Recall(recallResults)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		d.stored(ctx, d.host.ID(), cluster.Term{}, keys)
+	}
+	if err := d.db.SetMeta(metaStorePrefix+p2p.IDText(registry), []byte(name)); err != nil {
 		return err
 	}
 	nudge(d.up.kick)
+	return nil
+}
+
+// storeName is the name of a registry's tables as last seen; "": never.
+func (d *delivery) storeName(registry cluster.ID) (string, error) {
+	name, err := d.db.Meta(metaStorePrefix + p2p.IDText(registry))
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return string(name), err
+}
+
+// storeNames are those that this head knows. Its backup, which does not talk to registries, has them from it.
+func (d *delivery) storeNames() (names []p2p.StoreName) {
+	for _, peer := range d.up.registry[:min(len(d.up.registry), p2p.MaxStores)] {
+		if name, err := d.storeName(peer.ID); err == nil && name != "" {
+			names = append(names, p2p.StoreName{Registry: peer.ID, Name: name})
+		}
+	}
+	return names
+}
+
+// heardStores takes in what the head knows of the registries of this network. A first name says nothing about a loss.
+func (d *delivery) heardStores(ctx context.Context, msg *p2p.ResultsMsg) error {
+	for _, s := range msg.Stores[:min(len(msg.Stores), p2p.MaxStores)] {
+		if !slices.ContainsFunc(d.up.registry, func(p cluster.Peer) bool { return p.ID == s.Registry }) || len(s.Name) > maxStoreName {
+			continue
+		}
+		before, err := d.storeName(s.Registry)
+		switch {
+		case err != nil || s.Name == "":
+		case before == "":
+			err = d.db.SetMeta(metaStorePrefix+p2p.IDText(s.Registry), []byte(s.Name))
+		default:
+			err = d.sawStore(ctx, s.Registry, s.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -175,3 +175,29 @@ func MakeKeyIn(dir string, shard, shards uint) error {
 		}
 	}
 }
+
+// WithHeld bounds the results of others that a node takes.
+func WithHeld(cfg Config, n int) Config {
+	cfg.held = n
+	return cfg
+}
+
+// TakeOwn is what a head answers to results of a member.
+func (n *Node) TakeOwn(ctx context.Context, member *Node, seqs ...uint64) error {
+	msg := p2p.ResultsMsg{Version: p2p.ResultsVersion, Kind: cluster.TransferSubmit, Term: n.Term()}
+	var results []probe.Result
+	for _, seq := range seqs {
+		r := member.Result(seq)
+		results = append(results, r)
+		msg.Transcripts = append(msg.Transcripts, member.Sign(cluster.DomainResult,
+			&probe.Transcript{Version: probe.StatementVersion, Key: r.Key, Figures: r.FiguresDigest()}))
+	}
+	var err error
+	if msg.Batch, err = store.EncodeBatch(results); err != nil {
+		return err
+	}
+	if err = n.peer.Load().roles.deliver.take(ctx, member.Remote(), &msg); err != nil {
+		return resultsRefusal(err)
+	}
+	return nil
+}

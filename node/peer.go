@@ -96,7 +96,11 @@ func (n *Node) open() (p *peer, err error) {
 	if err := makeDir(n.cfg.Data); err != nil {
 		return p, err
 	}
-	if p.files.db, err = store.Open(filepath.Join(n.cfg.Data, mainFile)); err != nil {
+	opt := store.DefaultOptions()
+	if n.cfg.held > 0 {
+		opt.HeldResults = n.cfg.held
+	}
+	if p.files.db, err = store.OpenWith(filepath.Join(n.cfg.Data, mainFile), opt); err != nil {
 		return p, err
 	}
 	key, err := loadKey(n.cfg.Data)

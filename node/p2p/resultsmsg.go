@@ -11,7 +11,7 @@ import (
 //
 // Version log
 //
-//	1  first; Kind and Term between nodes, Lead in answers and Store were added without a new version
+//	1  first; Kind, Term and Stores between nodes, Lead and Store in answers were added without a new version
 
 // ResultsVersion is the version of ResultsMsg.
 const ResultsVersion = 1
@@ -35,6 +35,16 @@ type ResultsMsg struct {
 	Transcripts []cluster.Signed     `cbor:"5,keyasint,omitempty"` // between nodes: one a result, in order, signed by its initiator
 	Kind        cluster.TransferKind `cbor:"6,keyasint,omitempty"` // between nodes
 	Term        cluster.Term         `cbor:"7,keyasint,omitzero"`  // between nodes: of the head that sends or receives
+	Stores      []StoreName          `cbor:"8,keyasint,omitempty"` // with copies: ResultsAck.Store of each registry, as the head last saw it
+}
+
+// MaxStores bounds the registries named in a ResultsMsg.
+const MaxStores = 16
+
+// StoreName names the tables of a registry.
+type StoreName struct {
+	Registry cluster.ID `cbor:"1,keyasint"`
+	Name     string     `cbor:"2,keyasint"`
 }
 
 // ResultsAck says that a batch is durable where it was sent to.
