@@ -3,10 +3,13 @@
 package faults
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
+	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
 )
 
 // cutFor is how long links stay cut: longer than a head's silence is borne, with the timers of a fast network.
@@ -19,8 +22,7 @@ func TestCuts(t *testing.T) {
 	load := m.Measure(t, away, m.Living(home)...)
 
 	a, backup := m.Backup(t, home)
-	between := lab.Ways([]*lab.Node{a.Head}, []*lab.Node{backup})
-	cut(t, m, "head from backup", append(between, lab.Ways([]*lab.Node{backup}, []*lab.Node{a.Head})...))
+	cut(t, m, "head from backup", both([]*lab.Node{a.Head}, []*lab.Node{backup}))
 
 	a, _ = m.Backup(t, home)
 	cut(t, m, "the head says nothing to anybody at home", lab.Ways([]*lab.Node{a.Head}, m.Living(home)))
@@ -35,6 +37,43 @@ func TestCuts(t *testing.T) {
 	m.Plug(t, a.Head.Addr)
 	m.SettleAfter(t, home, a.Term)
 	finish(t, m, load)
+}
+
+// A node hears only a head that was deposed, and asks it for permission to measure to those who know better: they refuse
+// it, and so the node learns who leads.
+func TestTicketsOfADeposedHead(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, "") // slow enough for the deposed head to have heard of its members lately
+	for range 5 {
+		m.Add(t, home)
+	}
+	m.Join(t, m.Nodes[0])
+	m.Join(t, m.Nodes[1:]...)
+	old, backup := m.Backup(t, home)
+	rest := without(m.Nodes, old.Head, backup)
+	loyal, knowing := rest[0], rest[1:]
+	load := m.Measure(t, home, loyal)
+	others := append(slices.Clone(knowing), backup)
+	ways := append(lab.Ways([]*lab.Node{old.Head}, others), lab.Ways([]*lab.Node{backup}, []*lab.Node{old.Head, loyal})...)
+	m.Drop(t, ways...)
+	m.SettleOf(t, others, old.Term)
+	m.Wait(t, "a ticket refused", func(events []trail.Event) error {
+		for _, e := range events {
+			if e.Event == "refuse" && e.Session != "" && e.Term != nil && *e.Term == old.Term && e.High != nil && e.High.Compare(old.Term) > 0 {
+				t.Logf("%s refuses a ticket of %s: %s", e.File, e.Term, e.Reason)
+				return nil
+			}
+		}
+		return errors.New("no target was shown one")
+	})
+	m.Pass(t, ways...)
+	m.SettleAfter(t, home, old.Term)
+	finish(t, m, load)
+}
+
+// both are the ways from some to others, and back.
+func both(some, others []*lab.Node) []lab.Way {
+	return append(lab.Ways(some, others), lab.Ways(others, some)...)
 }
 
 // The head cannot reach the registry, nor the registry it: nothing happens, and results arrive later.

@@ -3,34 +3,68 @@
 package faults
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/peerprobe/peerprobe/cmd/e2e/lab"
+	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
 )
 
-// The head is frozen and goes on later: whatever it believes then, nobody accepts it, and it follows. The checker
-// finds what it did in a lower term, or before it was in doubt.
+// suspected: a head that is silent for so long is deposed by then, with the default timers.
+const suspected = 4 * time.Second
+
+// The head is frozen and goes on later: whatever it believes then, nobody accepts it, and it follows whom the others
+// follow. The checker finds what it did in a lower term, or before it was in doubt: the second pause is long enough for
+// doubt and too short to be deposed.
 func TestFrozenHead(t *testing.T) {
 	t.Parallel()
-	for _, pause := range []time.Duration{500 * time.Millisecond, 5 * time.Second, time.Minute} {
-		t.Run(pause.String(), func(t *testing.T) { t.Parallel(); freeze(t, pause) })
-	}
-}
-
-func freeze(t *testing.T, pause time.Duration) {
 	m := twoCities(t, "", 3)
 	load := m.Measure(t, away, m.Living(home)...)
+	for _, pause := range []time.Duration{500 * time.Millisecond, 1600 * time.Millisecond, 1600 * time.Millisecond, 5 * time.Second} {
+		freeze(t, m, pause)
+	}
+	doubts := 0
+	for _, e := range m.Events(t) {
+		if e.Event == "unsure" {
+			doubts++
+		}
+	}
+	check(t, doubts >= 2, "%d doubts after pauses of 1.6 s", doubts)
+	finish(t, m, load)
+}
+
+func TestHeadFrozenForAMinute(t *testing.T) {
+	t.Parallel()
+	m := twoCities(t, "", 3)
+	load := m.Measure(t, away, m.Living(home)...)
+	freeze(t, m, time.Minute)
+	finish(t, m, load)
+}
+
+func freeze(t *testing.T, m *lab.Mesh, pause time.Duration) {
+	t.Helper()
 	before, _ := m.Backup(t, home)
 	at := m.Stop(t, before.Head)
+	took := time.Duration(0)
 	if pause >= suspected {
-		after := m.SettleAfter(t, home, before.Term)
-		t.Logf("after %v all follow %s", after.Last.Sub(at), after.Head.Addr)
+		took = m.SettleAfter(t, home, before.Term).Last.Sub(at)
 	}
 	m.PassTime(pause - now().Sub(at))
 	at = m.Continue(t, before.Head)
 	after := m.Settle(t, home)
-	t.Logf("%v after it goes on all follow %s", max(0, after.Last.Sub(at)), after.Head.Addr)
-	finish(t, m, load)
+	m.Wait(t, "an end of the doubt", func(events []trail.Event) error {
+		doubt := false
+		for _, e := range events {
+			if e.File == before.Head.Events && slices.Contains([]string{"unsure", "sure", "stepdown"}, e.Event) {
+				doubt = e.Event == "unsure"
+			}
+		}
+		if doubt {
+			return fmt.Errorf("%s is in doubt", before.Head.Addr)
+		}
+		return nil
+	})
+	t.Logf("frozen for %v: the others followed another after %v; %v after it goes on all follow %s", pause, took, max(0, after.Last.Sub(at)), after.Head.Addr)
 }
-
-// suspected: a head that is silent for so long is deposed by then, with the default timers.
-const suspected = 5 * time.Second

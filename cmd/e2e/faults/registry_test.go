@@ -58,7 +58,7 @@ func TestEverythingRestarts(t *testing.T) {
 	after := m.SettleAfter(t, home, before.Term)
 	t.Logf("%s follows %s", after.Term, before.Term)
 	m.Delivered(t, made)
-	m.Judge(t)
+	finish(t, m, m.Measure(t, away, m.Living(home)...))
 }
 
 // listed is how many candidates a certificate names at most.

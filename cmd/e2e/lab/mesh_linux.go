@@ -52,6 +52,10 @@ type Node struct {
 // RegistryAddr is where a mesh's registry is.
 const RegistryAddr = "10.9.0.2"
 
+// noticed is the shortest pause that the guard of every profile but the slowest has to notice: half of Suspect beyond a
+// deadline that is at most a beacon away.
+const noticed = 1400 * time.Millisecond
+
 // lookEvery: how often logs are read while something is waited for.
 const lookEvery = 20 * time.Millisecond
 
@@ -148,7 +152,9 @@ func (m *Mesh) Stop(t T, n *Node) Moment {
 func (m *Mesh) Continue(t T, n *Node) Moment {
 	t.Helper()
 	at := n.Signal(t, syscall.SIGCONT)
-	m.pauses = append(m.pauses, trail.Pause{File: n.Events, From: int64(n.stopped), To: int64(at)})
+	if at.Sub(n.stopped) >= noticed {
+		m.pauses = append(m.pauses, trail.Pause{File: n.Events, From: int64(n.stopped), To: int64(at)})
+	}
 	n.stopped = 0
 	return at
 }
@@ -200,6 +206,7 @@ func (m *Mesh) Wait(t T, what string, cond func([]trail.Event) error) {
 			return
 		}
 		if time.Since(began) > m.Options.Patience {
+			t.Logf("%s", tail(m.Story(t, 0)))
 			t.Fatalf("%s: not after %v: %v", what, m.Options.Patience, err)
 		}
 		<-ticker.C

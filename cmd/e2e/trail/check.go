@@ -11,17 +11,8 @@ import (
 type Facts struct {
 	// Registry counts the results that the registry has, by key. Nil: it was not asked, so nothing is said about them.
 	Registry map[string]int
-	// Certificates are those that were seen elsewhere, as in the registry's own tables.
-	Certificates []Certificate
 	// Pauses are the times for which processes were stopped, long enough for a guard to notice.
 	Pauses []Pause
-}
-
-// Certificate is one that was signed for a city.
-type Certificate struct {
-	City  string
-	Epoch uint64
-	Hash  string
 }
 
 // Pause is from SIGSTOP to SIGCONT, by the clock of the logs.
@@ -84,9 +75,6 @@ func Check(events []Event, facts Facts) []Violation {
 		facts: facts, actors: map[cityTerm]actor{}, heads: map[cityTerm]string{}, certs: map[string]string{},
 		files: map[string]*fileState{}, durable: map[string]string{},
 	}
-	for _, cert := range facts.Certificates {
-		c.certificate("the registry", cert.City, cert.Epoch, cert.Hash)
-	}
 	for _, e := range events {
 		f := c.files[e.File]
 		if f == nil {
@@ -124,8 +112,8 @@ func (c *checker) term(e Event) {
 		c.report("S1", e.where(), "%s of %s has the head %s here and %s elsewhere", at.term, e.City, e.Head, head)
 	}
 	c.heads[at] = e.Head
-	if e.Self != (e.Head == e.Node) && (e.Event == "high" || e.Event == "lead") {
-		c.report("log", e.where(), "%s of %s, self %v, in the log of %s", e.Event, e.Head, e.Self, e.Node)
+	if e.Self && e.Head != e.Node {
+		c.report("log", e.where(), "%s calls %s, the head of %s, itself", e.Node, e.Head, e.Term)
 	}
 }
 

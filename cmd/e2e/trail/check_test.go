@@ -93,9 +93,8 @@ var good = []string{
 
 func goodFacts() Facts {
 	return Facts{
-		Registry:     map[string]int{"r1": 1, "r2": 1, "r3": 1, "r4": 1},
-		Certificates: []Certificate{{"wuhan", 7, "aa"}, {"wuhan", 9, "bb"}},
-		Pauses:       []Pause{{"a", 8, 29}},
+		Registry: map[string]int{"r1": 1, "r2": 1, "r3": 1, "r4": 1},
+		Pauses:   []Pause{{"a", 8, 29}},
 	}
 }
 
@@ -132,8 +131,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{name: "a result acknowledged at level 3 is lost", rule: "S5", facts: func(f *Facts) { delete(f.Registry, "r2") }},
 		{name: "a result is there twice", rule: "S5", facts: func(f *Facts) { f.Registry["r4"] = 2 }},
 		{name: "two certificates of one epoch, both followed", rule: "S6", lines: []string{"b 70 high 9/cc/0@c"}},
-		{name: "two certificates of one epoch, one at the registry", rule: "S6",
-			facts: func(f *Facts) { f.Certificates = append(f.Certificates, Certificate{"wuhan", 9, "cc"}) }},
+		{name: "two certificates of one epoch, one of them refused", rule: "S6", lines: []string{"b 70 refuse 9/aa/0@c high=9/bb/0"}},
 		{name: "a log that names another as itself", rule: "log", lines: []string{`c 33 high self=true head="b" 7/aa/1`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
