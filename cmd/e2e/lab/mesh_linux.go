@@ -451,7 +451,7 @@ func (m *Mesh) Story(t T, since Moment) string {
 		if e.Term != nil {
 			fmt.Fprintf(&b, " %s", e.Term)
 		}
-		if e.High != nil {
+		if e.High != nil && e.Term != nil && *e.High != *e.Term {
 			fmt.Fprintf(&b, " below %s", e.High)
 		}
 		for _, id := range []string{e.Head, e.ID} {
