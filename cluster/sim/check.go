@@ -70,7 +70,8 @@ func newInvariants() invariants {
 
 // check looks after S1 to S3 at one process: the others are as they were.
 func (v *invariants) check(w *world, p *proc, out *cluster.Output) {
-	st, h := p.m.Status(), p.h
+	p.status = p.m.Status()
+	st, h := &p.status, p.h
 	if c := st.Term.Compare(h.seen.high); c < 0 {
 		w.violate("S2", "High of %s fell from %s to %s", h.name, h.seen.high, st.Term)
 	} else if c > 0 {
@@ -79,13 +80,13 @@ func (v *invariants) check(w *world, p *proc, out *cluster.Output) {
 	}
 	if st.High != nil && st.High != h.seen.raw {
 		h.seen.raw = st.High
-		v.verify(w, p, &st)
+		v.verify(w, p, st)
 	}
 	if st.Leading {
-		v.leading(w, p, &st)
+		v.leading(w, p, st)
 	}
 	for i := range out.Out {
-		v.sent(w, p, &st, &out.Out[i])
+		v.sent(w, p, st, &out.Out[i])
 	}
 }
 
@@ -181,14 +182,14 @@ func termIn(m *cluster.Message) *cluster.Term {
 func (w *world) receive(p *proc, r cluster.Received) {
 	now := p.h.clock.local(w.now)
 	term := termIn(r.Message)
-	before := p.m.Status()
+	before := p.status
 	stale := term != nil && (r.Message.ProbeRes == nil || r.Message.ProbeRes.High.Empty()) && term.Compare(before.Term) < 0 && !elsewhere(*term, before.Term)
 	if stale {
 		w.carry(p, p.m.Tick(now))
 		if p.h.proc != p || w.broken != nil {
 			return
 		}
-		before = p.m.Status()
+		before = p.status
 	}
 	due, _ := p.m.Deadline()
 	w.heartbeatHeard(p, r)

@@ -104,11 +104,11 @@ func (w *world) candidates() []*host {
 	if h == nil {
 		h = w.any(w.running())
 	}
-	if h == nil || h.proc.m.Status().Cert == nil {
+	if h == nil || h.proc.status.Cert == nil {
 		return nil
 	}
 	var out []*host
-	for _, list := range h.proc.m.Status().Cert.Successions {
+	for _, list := range h.proc.status.Cert.Successions {
 		for _, id := range list {
 			for _, c := range w.byID[id] {
 				if c.proc != nil && !c.proc.frozen && c.proc.m != nil {

@@ -69,7 +69,7 @@ func (w *world) session(p *proc) {
 			if t == nil || t.m == nil || t.frozen {
 				continue
 			}
-			high := t.m.Status().Term
+			high := t.status.Term
 			k, err := t.m.CheckTicket(h.clock.local(w.now), initiator, raw, "stamp")
 			w.rearm(h)
 			if err != nil {

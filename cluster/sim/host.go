@@ -72,6 +72,7 @@ type proc struct {
 	store   uplink
 	idle    int                            // steps since time last passed
 	led     bool                           // it leads
+	status  cluster.Status                 // after its last step
 	office  cluster.Instant                // since when it leads
 	heard   map[cluster.ID]cluster.Instant // heartbeats of its term
 }
@@ -95,11 +96,16 @@ func (w *world) addHost(number int, city cluster.City) *host {
 }
 
 // addrs of a host: everybody finds it by them.
-func (h *host) addrs() [][]byte { return [][]byte{fmt.Appendf(nil, "addr %d", h.n)} }
+func (h *host) addrs() [][]byte { return [][]byte{fmt.Appendf(nil, "%s%d", addrPrefix, h.n)} }
+
+const addrPrefix = "addr "
 
 func (w *world) hostAt(addr []byte) *host {
-	var n int
-	if _, err := fmt.Sscanf(string(addr), "addr %d", &n); err != nil || n <= 0 || n >= len(w.hosts) {
+	n := 0
+	for _, c := range addr[min(len(addr), len(addrPrefix)):] {
+		n = 10*n + int(c-'0')
+	}
+	if n <= 0 || n >= len(w.hosts) {
 		return nil
 	}
 	return w.hosts[n]
@@ -174,7 +180,7 @@ func (w *world) remember(p *proc) {
 	}
 }
 
-func (p *proc) leads() bool { return p != nil && p.m != nil && p.m.Status().Leading }
+func (p *proc) leads() bool { return p != nil && p.m != nil && p.status.Leading }
 
 // wipe loses a host's disk.
 func (w *world) wipe(h *host) {

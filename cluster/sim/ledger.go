@@ -22,6 +22,7 @@ type results struct {
 	spool map[cluster.ResultKey]bool // own, not yet known to be in the registry
 	held  map[cluster.ResultKey]bool // of others or as head; true: known to be in the registry
 	seq   uint64
+	news  bool // something may have to be shipped
 }
 
 // keep holds a result for others.
@@ -30,6 +31,7 @@ func (r *results) keep(k cluster.ResultKey) {
 		r.held = make(map[cluster.ResultKey]bool)
 	}
 	r.held[k] = r.held[k] || false
+	r.news = r.news || !r.held[k]
 }
 
 // uplink is a head's stream of results to the registry.
@@ -144,7 +146,7 @@ func (w *world) submit(p *proc, n int) []cluster.ResultKey {
 	for range n {
 		r.seq++
 		k := cluster.ResultKey{Node: p.h.who.id, Boot: p.boot, Seq: r.seq}
-		r.spool[k] = true
+		r.spool[k], r.news = true, true
 		w.ledger.put(p.h, k, false)
 		f := w.ledger.fact(k)
 		f.owner, f.at = p.h, w.now
@@ -206,7 +208,7 @@ func (k *parcel) happen(w *world) {
 	if p.delay(k) || w.net.blocked(k.from.h.n, p.h.n) || p.h.disk.full || p.stopped {
 		return
 	}
-	if k.t.Term.Compare(p.m.Status().Term) < 0 {
+	if k.t.Term.Compare(p.status.Term) < 0 {
 		return // whoever knows a higher term refuses
 	}
 	w.after(w.between(0, fsyncMost), func(w *world) {
@@ -255,12 +257,17 @@ func (w *world) ship(p *proc) {
 		if p.frozen || w.rs.table == nil || w.net.blocked(p.h.n, 0) || w.net.blocked(0, p.h.n) {
 			return
 		}
+		r := &p.h.disk.results
+		if !r.news {
+			return
+		}
 		var keys []cluster.ResultKey
-		for _, k := range sortedKeys(p.h.disk.results.held, p.h.disk.results.spool) {
-			if !p.h.disk.results.held[k] && len(keys) < uplinkBatch {
+		for _, k := range sortedKeys(r.held, r.spool) {
+			if !r.held[k] && len(keys) < uplinkBatch {
 				keys = append(keys, k)
 			}
 		}
+		r.news = len(keys) > 0
 		if len(keys) > 0 {
 			gen := w.rs.gen
 			w.after(2*w.transit(), func(w *world) {

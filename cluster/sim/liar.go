@@ -55,7 +55,7 @@ func (w *world) lie(h *host) {
 	if p == nil || p.m == nil || p.frozen {
 		return
 	}
-	st := p.m.Status()
+	st := p.status
 	if st.High == nil || st.Cert == nil {
 		return
 	}

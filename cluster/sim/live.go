@@ -76,7 +76,7 @@ func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
 	}
 	old := w.byID[e.Old.Head][0]
 	if e.Reason != "the head is silent" && e.Reason != "the connection to the head closed" || !old.proc.leads() ||
-		old.proc.frozen || old.proc.stopped || old.proc.m.Status().High != e.Old && old.proc.m.Status().Term.Compare(e.Term) >= 0 {
+		old.proc.frozen || old.proc.stopped || old.proc.status.High != e.Old && old.proc.status.Term.Compare(e.Term) >= 0 {
 		return
 	}
 	if v.live.steady && w.net.loss == 0 || w.undisturbed() && w.reaches(old, p.h) {
@@ -86,13 +86,13 @@ func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
 
 // reaches says that a head has a living candidate beside the one that claims, and not many dead ones.
 func (w *world) reaches(head, claimer *host) bool {
-	st := head.proc.m.Status()
+	st := head.proc.status
 	living, dead := 0, 0
 	for _, id := range st.Cert.Successions[st.Shard] {
 		h := w.byID[id][0]
 		switch {
 		case h == head || h == claimer:
-		case h.proc == nil || h.proc.frozen || h.proc.m == nil || h.proc.m.Status().High == nil || h.proc.m.Status().High.Head != head.who.id:
+		case h.proc == nil || h.proc.frozen || h.proc.m == nil || h.proc.status.High == nil || h.proc.status.High.Head != head.who.id:
 			dead++
 		default:
 			living++
@@ -103,7 +103,7 @@ func (w *world) reaches(head, claimer *host) bool {
 
 // heartbeatHeard notes when a head last got a heartbeat of its term.
 func (w *world) heartbeatHeard(p *proc, r cluster.Received) {
-	if hb := r.Message.Heartbeat; hb != nil && p.leads() && hb.Term == p.m.Status().Term {
+	if hb := r.Message.Heartbeat; hb != nil && p.led && hb.Term == p.status.Term {
 		if p.heard == nil {
 			p.heard = make(map[cluster.ID]cluster.Instant)
 		}
@@ -139,7 +139,7 @@ func (v *invariants) evicted(w *world, p *proc, e cluster.MemberEvicted) {
 func (w *world) division(city cluster.City) *cluster.Certificate {
 	var best *cluster.Certificate
 	for _, h := range w.living(city) {
-		if c := h.proc.m.Status().Cert; c != nil && (best == nil || c.Epoch > best.Epoch) {
+		if c := h.proc.status.Cert; c != nil && (best == nil || c.Epoch > best.Epoch) {
 			best = c
 		}
 	}
@@ -183,12 +183,12 @@ func (w *world) oneHead(hosts []*host) *host {
 	if head == nil {
 		return nil
 	}
-	st := head.proc.m.Status()
+	st := head.proc.status
 	if st.Members != len(hosts) || st.Unsure {
 		return nil
 	}
 	for _, h := range hosts {
-		if h.proc.m.Status().Term != st.Term {
+		if h.proc.status.Term != st.Term {
 			return nil
 		}
 	}
@@ -204,7 +204,7 @@ func (w *world) leaderless(city cluster.City) (n int) {
 	for s, hosts := range w.parts(city, c) {
 		leads := slices.ContainsFunc(hosts, func(h *host) bool { return h.proc.leads() })
 		candidate := slices.ContainsFunc(hosts, func(h *host) bool {
-			st := h.proc.m.Status()
+			st := h.proc.status
 			return st.Cert != nil && st.Cert.Epoch == c.Epoch && slices.Contains(c.Successions[s], h.who.id)
 		})
 		n += number(candidate && !leads)
@@ -269,7 +269,7 @@ func (w *world) calmDown() {
 	w.rs.startAgain(w)
 	for _, h := range w.hosts[1:] {
 		w.thaw(h)
-		if h.proc != nil && h.proc.stopped {
+		if h.proc != nil && (h.proc.stopped || h.trait.gone) {
 			w.kill(h, false)
 		}
 		if h.trait.gone || h.proc != nil {
@@ -356,7 +356,7 @@ func (w *world) lastBlow() {
 		if head == nil {
 			continue
 		}
-		st := head.proc.m.Status()
+		st := head.proc.status
 		list := c.Successions[s]
 		d, ok := 0, false
 		for i := range list {
@@ -391,7 +391,7 @@ func (w *world) describe(city cluster.City) (out string) {
 		case p.m == nil:
 			out += " " + h.name + " not admitted;"
 		default:
-			st := p.m.Status()
+			st := p.status
 			out += " " + h.name + " " + st.Role + " of " + st.Term.String()
 			if st.Leading {
 				out += " with " + itoa(st.Members)

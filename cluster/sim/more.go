@@ -51,7 +51,7 @@ func pair(w *world, _ *fault) func(w *world) {
 		return nil
 	}
 	silent := w.chance(0.5)
-	backup := h.proc.m.Status().Backup
+	backup := h.proc.status.Backup
 	w.fall(h, silent, w.logUniform(time.Second, 40*time.Second))
 	for _, b := range w.byID[backup] {
 		if b.proc != nil {
@@ -215,9 +215,14 @@ func (w *world) well(n *wellness) {
 }
 
 func fifty(w *world, _ *fault) func(w *world) {
-	const many = 50
-	for range many {
-		w.boot(w.addHost(1000+len(w.hosts), "many"))
+	const many, stay = 50, 6
+	for i := range many {
+		h := w.addHost(1000+len(w.hosts), "many")
+		w.boot(h)
+		if i >= stay { // most go as they came
+			h.trait.gone = true
+			w.after(w.between(8*time.Second, 12*time.Second), func(w *world) { w.kill(h, i%2 == 0) })
+		}
 	}
 	return nil
 }

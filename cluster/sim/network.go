@@ -196,6 +196,19 @@ func (w *world) route(p *proc, to cluster.ID, addrs [][]byte) *host {
 	return nil
 }
 
+// datagram reaches whatever process runs on a host by then.
+type datagram struct {
+	packet
+	host *host
+}
+
+func (d *datagram) happen(w *world) {
+	if d.host.proc != nil {
+		d.to = d.host.proc
+		d.packet.happen(w)
+	}
+}
+
 func (w *world) datagram(p *proc, to *host, m *cluster.Message) {
 	copies := 1
 	if w.chance(w.net.double) {
@@ -206,11 +219,7 @@ func (w *world) datagram(p *proc, to *host, m *cluster.Message) {
 			continue
 		}
 		d := w.transit() + w.between(0, w.net.scramble)
-		w.after(d, func(w *world) {
-			if to.proc != nil {
-				(&packet{from: p, to: to.proc, m: m}).happen(w)
-			}
-		})
+		w.agenda.push(w.now.Add(d), &datagram{packet{from: p, m: m}, to})
 	}
 }
 

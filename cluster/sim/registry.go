@@ -258,7 +258,7 @@ func (w *world) register(p *proc) {
 		if p.h.proc != p || p.stopped {
 			return
 		}
-		if !p.frozen && (p.m == nil || !p.link.registered || p.m.Status().Role == cluster.RoleOrphan) {
+		if !p.frozen && (p.m == nil || !p.link.registered || p.status.Role == cluster.RoleOrphan) {
 			w.registerOnce(p)
 		}
 		w.agenda.push(w.now.Add(registerAgain), again)
@@ -276,7 +276,7 @@ func (p *proc) registration() *cluster.Request {
 	req := &cluster.Request{Version: cluster.Version, Kind: cluster.CallRegister, Self: cluster.Peer{ID: h.who.id, Addrs: h.addrs()}, City: h.city,
 		Transient: h.trait.transient, Admission: h.disk.admission, Cert: h.disk.hard.Cert, Lead: h.disk.hard.High}
 	if p.m != nil {
-		st := p.m.Status()
+		st := p.status
 		req.Lead, req.Cert, req.CutOffMs = st.HighRaw, st.CertRaw, uint64(st.CutOff.Milliseconds())
 	}
 	return req

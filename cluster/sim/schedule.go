@@ -115,7 +115,7 @@ func (w *world) storm(primary Kind) {
 	for range 1 + w.rng.IntN(2) {
 		plan = append(plan, Kind(w.rng.IntN(int(Fifty))))
 	}
-	if w.chance(0.035) { // dear: fifty nodes
+	if w.chance(0.025) { // dear: fifty nodes
 		plan = append(plan, Fifty)
 	}
 	for range 1 + w.rng.IntN(3) {
