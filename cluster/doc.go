@@ -19,9 +19,11 @@
 //  1. One goroutine owns a Machine. Only it calls Step, Tick, Deadline and the other methods.
 //  2. Before New it makes HardState.Boot durable with the number of this run: NextBoot of the stored one.
 //  3. now never goes back, and goes on while the host sleeps (CLOCK_BOOTTIME on Linux).
-//  4. After each Step and Tick it carries the Output out in order: make Hard durable; send Out and start
-//     Calls, waiting for neither; hand on Events; arm one timer for Deadline and call Tick then. A Hard that
-//     cannot be made durable ends the process: the node must not act on it.
+//  4. After each Step and Tick it carries the Output out in order: make Hard durable; send Out and Moves and start
+//     Calls, waiting for none of them; hand on Events; arm one timer for Deadline and call Tick then. A Hard that
+//     cannot be made durable ends the process: the node must not act on it. The machine holds its caller to
+//     Deadline: a step that comes more than half a Suspect after it is taken for a pause of the process (R6), so
+//     the loop does nothing else that takes long. After Pick and CheckTicket it asks for Deadline anew.
 //  5. Received carries only messages of authenticated peers whose admission was checked; DecodeMessage
 //     checked their shape. Messages may be lost, doubled, delayed and reordered.
 //  6. Connected and Disconnected tell of the first connection to a peer and of the end of the last; Connected
@@ -31,8 +33,17 @@
 //     Status says orphan the caller registers again from time to time, and shows Status.CutOff and CertRaw:
 //     where nobody of the list is left, the registry names another head (Table.Rebirth).
 //  8. Learned brings every Lead that came by another way: from the DHT, shown with a request, returned with
-//     a refused ticket, remembered from an earlier run.
-//  9. What Status, Members, Heads and Trust return is shared and must not be written through.
+//     a refused ticket, remembered from an earlier run; and Ticket.Lead of a ticket that CheckTicket took, because
+//     its issuer may be ahead of this node.
+//  9. While Status.Unsure it writes nothing to the DHT, and acknowledges nothing by ways of its own.
+//  10. Health says what the caller notices of its own host: a slow disk, a slow loop, that it is to be drained.
+//     Attested brings what this node, as a head, measured of a member; nothing that members say of themselves
+//     counts as measured.
+//  11. Results are on disk before Submitted and Stored say so, and stay there: own ones until Acked says level 3,
+//     those of others until Trimmed, and for Retention after it. What is to be sent of them stands in Moves.
+//  12. A process that is to end steps Stopping, and goes on until Status says that it does not lead, a second or two
+//     at most: a head stays in office until its heir has taken over.
+//  13. What Status, Members, Succession, Heads and Trust return is shared and must not be written through.
 //
 // # States and transitions
 //
@@ -43,7 +54,11 @@
 //	candidate  listed in the certificate: heartbeats every Heartbeat, keeps a copy of the head's tables,
 //	           suspects, probes, and claims in its turn
 //	backup     the candidate that the head names: next in line, and its copy is up to date
-//	head       beacons, member table, copies, list, reports, tickets
+//	head       beacons, member table, copies, list, reports, tickets, acknowledgements of results
+//	  unsure   for two ProbeWaits after a pause: beacons as ever, but no acknowledgements, evictions, tickets,
+//	           proposals (R6); events Unsure
+//	  handing over  its heir's copy is brought up to date (copying), then it resigns to it and serves on
+//	           (resigned) until it sees the higher Lead, or three beacon intervals are over (R8)
 //
 //	any -> endpoint, candidate   a higher Lead, by any path (R1); a head first steps down
 //	candidate -> probing         Suspect + (d-1) Stagger of silence; at once where the connection closed
@@ -51,7 +66,10 @@
 //	probing -> candidate         the head answers; or half of the answers are fresh and its seq moved on,
 //	                             at most three times in a row (R3)
 //	probing -> head              otherwise, after ProbeWait; after a hint as soon as all say no (R3, R4)
-//	candidate -> head            the head resigned to it (R5, hand-over)
+//	candidate -> head            the head resigned to it (R5, R8), unless it has just booted or was paused
+//	head -> unsure               a step came more than half a Suspect late (R6)
+//	head -> handing over         not well after a minute of leading, or it stops, or it stood in for a deserted
+//	                             list of which somebody is back (R8)
 //	head -> head                 a newer certificate that lists it (R7)
 //	head -> candidate, orphan    a newer certificate that does not list it (R7)
 //	head -> orphan               a restart: it resigns, and never resumes that term (R5)
