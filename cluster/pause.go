@@ -35,7 +35,10 @@ func (m *Machine) look(now Instant) {
 }
 
 // arm notes when the next step is due.
-func (m *Machine) arm() { m.clock.armed, m.clock.timed = m.due() }
+func (m *Machine) arm() {
+	at, ok := m.due()
+	m.clock.armed, m.clock.timed = max(at, m.clock.now), ok
+}
 
 // paused makes up for a pause: all that waits for a silence waits for as much more of it, counted from now at the
 // latest. It comes before the step's input, so that what lay in the sockets during the pause does not count twice.
