@@ -58,7 +58,11 @@ func (h *headship) enter(m *Machine) {
 			m.table.await(e)
 		}
 	}
-	h.list = listState{dirty: true, last: now, after: h.list.after, asked: h.list.asked, waiting: h.list.waiting, looked: h.list.looked}
+	last := now
+	if m.shards() > 1 && slices.Equal(h.list.names, m.list()) {
+		last = h.list.last // another shard's list has changed: this one is as old as before
+	}
+	h.list = listState{dirty: true, last: last, names: m.list(), after: h.list.after, asked: h.list.asked, waiting: h.list.waiting, looked: h.list.looked}
 	m.copyAgain()
 }
 

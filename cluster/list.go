@@ -24,7 +24,8 @@ type listState struct {
 	due     bool    // the list should be another one
 	waiting bool    // a Propose is under way
 	asked   Instant // when it was sent
-	last    Instant // when the present certificate came
+	last    Instant // when the present list came
+	names   []ID    // the present list
 	dueAt   Instant // when to propose, if due
 	after   Instant // not before: the registry did not answer
 	looked  Instant // when the list was last compared with what it should be

@@ -49,6 +49,8 @@ func samples() map[string]any {
 		"ticket":      &Ticket{Version, "network", signed, [16]byte{1}, testID("i"), testID("t"), "latency", 1, 2, 3, 4, 5, 6},
 		"barred":      &Barred{Version, "network", 3, []ID{testID("a")}},
 		"hard-state":  &HardState{signed, signed, 7, signed},
+		"city-state": &CityState{City: "wuhan", Cert: signed, Lead: signed, Heard: startMs, Leads: []Signed{signed, signed},
+			History: []HeadChange{{Term: term, Head: testID("a"), At: startMs, Reason: "reason", Late: true}}},
 	}
 }
 

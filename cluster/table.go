@@ -47,6 +47,7 @@ type cityRecord struct {
 	cert    certView
 	leads   map[uint]leadView // the best of each shard
 	weighed int64             // unix ms at which the number of shards was last thought over
+	listed  map[uint]int64    // unix ms at which this table last changed a shard's list
 }
 
 // NewTable loads a table and verifies what it holds. rnd draws the 16 random bits of an epoch.
@@ -100,7 +101,9 @@ type change struct {
 	heads  []CityChange
 }
 
-func newCity(s CityState) *cityRecord { return &cityRecord{state: s, leads: make(map[uint]leadView)} }
+func newCity(s CityState) *cityRecord {
+	return &cityRecord{state: s, leads: make(map[uint]leadView), listed: make(map[uint]int64)}
+}
 
 func (t *Table) begin(nowMs int64, from ID) *change {
 	if t.began == 0 || nowMs < t.began {
@@ -289,14 +292,21 @@ func (c *change) seen(id ID, city City) {
 func (c *change) issue(city City, lists [][]ID) *cityRecord {
 	rec := c.t.cities[city]
 	var last uint64
+	var old [][]ID
 	if rec != nil && rec.cert.cert != nil {
-		last = rec.cert.cert.Epoch
+		last, old = rec.cert.cert.Epoch, rec.cert.cert.Successions
 	}
 	raw := Sign(DomainCert, Certificate{
 		Version: Version, Network: c.t.trust.Network(), City: city, Epoch: NextEpoch(last, c.nowMs, c.t.rnd()),
 		Successions: lists, Timers: c.t.cfg.Timers, Issued: c.nowMs,
 	}, c.t.sign)
-	return c.adoptCert(raw)
+	rec = c.adoptCert(raw)
+	for shard, list := range lists {
+		if shard >= len(old) || !slices.Equal(old[shard], list) {
+			rec.listed[uint(shard)] = c.nowMs
+		}
+	}
+	return rec
 }
 
 // answer fills in the best that the table knows for a caller of a city.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -71,7 +72,7 @@ func (t *Table) Propose(nowMs int64, from ID, req *Request) (*Answer, Changes, e
 	shard := old.shardIn(from)
 	lists := slices.Clone(old.Successions)
 	lists[shard] = c.succession(rec, shard, req.Living)
-	since := nowMs - old.Issued
+	since := nowMs - cmp.Or(rec.listed[shard], old.Issued) // another shard's new list makes this one's no younger
 	if full := old.Successions[shard]; !slices.Equal(lists[shard], full) && len(full) >= Slots(len(lists)) && since >= 0 && since < proposeFloor.Milliseconds() {
 		a := c.answer(city, req.HeadsDigest).refuse(CodeTooSoon,
 			"the succession of %s is full and %v old: propose again after %v", rec.describe(shard), time.Duration(since)*time.Millisecond, proposeFloor)

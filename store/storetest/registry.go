@@ -19,7 +19,7 @@ func testTable(t *testing.T, r Registry) {
 	must(t, err)
 	equal(t, "empty", empty, cluster.TableState{})
 	city := func(name cluster.City, n int) cluster.CityState {
-		return cluster.CityState{City: name, Cert: Signed(n), Lead: Signed(n + 1), Heard: int64(n),
+		return cluster.CityState{City: name, Cert: Signed(n), Lead: Signed(n + 1), Leads: []cluster.Signed{Signed(n + 2), Signed(n + 3)}, Heard: int64(n),
 			History: []cluster.HeadChange{{Term: cluster.Term{Epoch: uint64(n)}, Head: ID(n), At: 5, Reason: "first"}}}
 	}
 	must(t, r.Apply(cluster.Changes{Nodes: []cluster.NodeState{NodeState(1), NodeState(2)}, Cities: []cluster.CityState{city("wuhan", 1)}}))
