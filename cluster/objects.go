@@ -38,7 +38,19 @@ type Admission struct {
 	Transient bool     `cbor:"7,keyasint,omitempty"` // one measurement long: never listed, never first of a city
 	Class     string   `cbor:"8,keyasint"`
 	Serial    uint64   `cbor:"9,keyasint"`
+	About     *About   `cbor:"10,keyasint,omitempty"`
 }
+
+// About is what else the registry knows of where a node is. Peers show it; nothing is decided by it.
+type About struct {
+	Country string `cbor:"1,keyasint,omitempty"` // ISO 3166-1 alpha-2
+	ASN     uint32 `cbor:"2,keyasint,omitempty"` // number of the network that announces its address
+	Network string `cbor:"3,keyasint,omitempty"` // name of that network
+	Doubt   string `cbor:"4,keyasint,omitempty"` // why the city may be wrong; empty: nothing speaks against it
+}
+
+// same tells whether two say the same.
+func (a *About) same(b *About) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // Barred lists the nodes that every peer refuses, signed by the network key. The highest serial wins.
 type Barred struct {

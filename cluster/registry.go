@@ -167,6 +167,20 @@ type NodeState struct {
 	FirstSeen int64    `cbor:"10,keyasint"`           // unix ms
 	LastSeen  int64    `cbor:"11,keyasint"`           // unix ms: registered, or reported alive by its head
 	Observed  string   `cbor:"12,keyasint,omitempty"` // the address from which it last registered, filled by the caller
+	About     *About   `cbor:"13,keyasint,omitempty"`
+	Earlier   []City   `cbor:"14,keyasint,omitempty"` // cities it was in before, the last one first, at most earlierCities
+	Evidence  []byte   `cbor:"15,keyasint,omitempty"` // why it is in its city; the caller's, and opaque here
+}
+
+// earlierCities: results that a node handed to a former head may still be on their way.
+const earlierCities = 4
+
+// Placement is where the caller has placed a node, and as what.
+type Placement struct {
+	City  City
+	Place string // for people, with the evidence
+	Class string
+	About *About // nil: nothing more is known
 }
 
 // CityState is what the registry keeps of a city.

@@ -271,12 +271,13 @@ func (c *change) adoptAdmission(raw Signed, peer Peer, firstSeen int64) {
 	if firstSeen <= 0 || firstSeen > c.nowMs {
 		firstSeen = c.nowMs
 	}
-	observed := ""
+	observed, earlier, evidence := "", []City(nil), []byte(nil)
 	if n != nil {
-		observed = n.Observed
+		observed, earlier, evidence = n.Observed, n.Earlier, n.Evidence
 	}
 	c.t.nodes[a.ID] = &NodeState{ID: a.ID, Addrs: peer.Addrs, City: a.City, Place: a.Place, Tags: a.Tags, Class: a.Class,
-		Transient: a.Transient, Admission: raw, Serial: a.Serial, FirstSeen: firstSeen, LastSeen: c.nowMs, Observed: observed}
+		Transient: a.Transient, Admission: raw, Serial: a.Serial, FirstSeen: firstSeen, LastSeen: c.nowMs, Observed: observed,
+		About: a.About, Earlier: earlier, Evidence: evidence}
 	c.nodes[a.ID] = true
 }
 

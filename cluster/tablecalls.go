@@ -15,6 +15,12 @@ func (t *Table) SetQuiet(on bool) { t.quiet = on }
 // node of a city that is not transient gets a certificate that names it alone. It is idempotent: asked
 // again with the same facts it gives the same admission and certificate.
 func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place string, class string) (*Answer, Changes, error) {
+	return t.RegisterAt(nowMs, from, req, Placement{City: city, Place: place, Class: class})
+}
+
+// RegisterAt is Register with all that is known of where the node is.
+func (t *Table) RegisterAt(nowMs int64, from ID, req *Request, at Placement) (*Answer, Changes, error) {
+	city := at.City
 	if a, err := t.precheck(from, req); a != nil || err != nil {
 		return a, Changes{}, err
 	}
@@ -25,7 +31,7 @@ func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place st
 	c.adoptCert(req.Cert)
 	c.adoptLead(req.Lead)
 	c.adoptAdmission(req.Admission, req.Self, 0)
-	c.admit(req, city, place, class)
+	c.admit(req, at)
 	rec := t.cities[city]
 	first := (rec == nil || rec.cert.cert == nil) && !req.Transient
 	if first && !t.quiet {
@@ -38,26 +44,31 @@ func (t *Table) Register(nowMs int64, from ID, req *Request, city City, place st
 }
 
 // admit stores the node and signs a new admission where anything in it changed.
-func (c *change) admit(req *Request, city City, place, class string) {
+func (c *change) admit(req *Request, at Placement) {
 	n := c.t.nodes[c.from]
 	if n == nil {
 		n = &NodeState{ID: c.from}
 		c.t.nodes[c.from] = n
 	}
-	if n.FirstSeen == 0 || n.City != city {
+	if n.FirstSeen == 0 || n.City != at.City {
 		n.FirstSeen = c.nowMs
+	}
+	if n.City != "" && n.City != at.City {
+		earlier := slices.DeleteFunc(slices.Clone(n.Earlier), func(e City) bool { return e == at.City || e == n.City })
+		n.Earlier = slices.Insert(earlier, 0, n.City)
+		n.Earlier = n.Earlier[:min(len(n.Earlier), earlierCities)]
 	}
 	n.LastSeen, n.Addrs = c.nowMs, req.Self.Addrs
 	c.nodes[c.from] = true
-	if !n.Admission.Empty() && n.City == city && n.Place == place && n.Class == class &&
+	if !n.Admission.Empty() && n.City == at.City && n.Place == at.Place && n.Class == at.Class && n.About.same(at.About) &&
 		n.Transient == req.Transient && slices.Equal(n.Tags, req.Tags) {
 		return
 	}
-	n.City, n.Place, n.Class, n.Transient, n.Tags = city, place, class, req.Transient, slices.Clone(req.Tags)
+	n.City, n.Place, n.Class, n.Transient, n.Tags, n.About = at.City, at.Place, at.Class, req.Transient, slices.Clone(req.Tags), at.About
 	n.Serial = max(n.Serial+1, uint64(max(c.nowMs, 0))) // above what a lost disk had signed
 	n.Admission = Sign(DomainAdmission, Admission{
-		Version: Version, Network: c.t.trust.Network(), ID: c.from, City: city, Place: place, Tags: n.Tags,
-		Transient: n.Transient, Class: class, Serial: n.Serial,
+		Version: Version, Network: c.t.trust.Network(), ID: c.from, City: at.City, Place: at.Place, Tags: n.Tags,
+		Transient: n.Transient, Class: at.Class, Serial: n.Serial, About: at.About,
 	}, c.t.sign)
 }
 

@@ -226,14 +226,26 @@ func (m *measurer) blank(t *task, target *cluster.Admission, info probe.SessionI
 		version = 4
 	}
 	st := m.core.status.Load()
+	var own *cluster.Admission
+	if a, err := m.trust.Admission(m.id.admission()); err == nil {
+		own = a
+	}
 	return &probe.Result{
 		Schema:    probe.ResultSchema,
 		Key:       probe.Key{Node: p2p.IDText(m.host.ID()), Boot: st.Boot, Seq: m.seq()},
-		Initiator: probe.End{Node: p2p.IDText(m.host.ID()), City: string(st.City), IP: local.Addr().Unmap().String()},
-		Target:    probe.End{Node: p2p.IDText(target.ID), City: string(target.City), IP: remote.Addr().Unmap().String()},
+		Initiator: probe.End{Node: p2p.IDText(m.host.ID()), City: string(st.City), ASN: asnOf(own), IP: local.Addr().Unmap().String()},
+		Target:    probe.End{Node: p2p.IDText(target.ID), City: string(target.City), ASN: asnOf(target), IP: remote.Addr().Unmap().String()},
 		Path:      probe.Path{Mode: probe.ModeDirect, IPVersion: version, Local: local.String(), Remote: remote.String(), Transport: "udp"},
 		Params:    info.Params,
 	}
+}
+
+// asnOf is the network that the registry knows a node by; 0 if none.
+func asnOf(a *cluster.Admission) uint32 {
+	if a == nil || a.About == nil {
+		return 0
+	}
+	return a.About.ASN
 }
 
 // signResult puts both ends' signatures into the result and returns the initiator's signed transcript.

@@ -89,7 +89,10 @@ func (m *measurer) stop(ctx context.Context) {
 
 // Measure is Node.Measure.
 func (m *measurer) Measure(ctx context.Context, req Request) (*Measurement, error) {
-	city, err := checkRequest(&req)
+	city, err := checkRequest(&req, func(c cluster.City) bool {
+		_, known := m.find.known(ctx, c)
+		return known || c == m.core.status.Load().City
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +134,8 @@ func stoppedError(ctx context.Context, when string) error {
 	return fmt.Errorf("its time was up %s: %w", when, cause)
 }
 
-// checkRequest fills defaults and says what makes no sense.
-func checkRequest(req *Request) (cluster.City, error) {
+// checkRequest fills defaults and says what makes no sense. alive tells cities that are known to be led.
+func checkRequest(req *Request, alive func(cluster.City) bool) (cluster.City, error) {
 	if req.Tool == "" {
 		req.Tool = probe.ToolLatency
 	}
@@ -148,6 +151,9 @@ func checkRequest(req *Request) (cluster.City, error) {
 	}
 	if err := req.Params.Validate(); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	if slug := cluster.City(locate.Slug(req.To)); alive(slug) {
+		return slug, nil // alive under that very name: the table of cities is not needed
 	}
 	city, err := locate.City(req.To)
 	if err != nil {

@@ -147,7 +147,7 @@ func (p *peer) join(ctx context.Context) error {
 	p.id.network = doc.Key
 	p.id.trust = cluster.NewTrust(doc.Key)
 	p.host.SetTrust(p.id.trust)
-	p.reg = &registryLink{host: p.host, peers: doc.Registries, log: p.cfg.Log,
+	p.reg = &registryLink{host: p.host, peers: doc.Registries, log: p.cfg.Log, asked: make(chan struct{}, 1), rng: newRand(),
 		calls: make(chan cluster.Call, callQueue), status: RegistryStatus{Address: p.cfg.RS, ID: p2p.IDText(doc.Registries[0].ID)}}
 	hard, err := p.files.hard.Load()
 	if err != nil {
@@ -384,7 +384,7 @@ func (p *peer) assemble(hard cluster.HardState) error {
 	p.reg.in = p.answered
 	p.reg.admit = p.readmit
 	p.registered.Store(p.answer != nil)
-	p.reg.again = p.registerAgain
+	p.reg.again, p.reg.anew = p.registerAgain, p.registerAnew
 	return nil
 }
 
@@ -422,6 +422,12 @@ func (p *peer) buildRoles() {
 // busy says that something is measured here at the moment, which traffic would disturb.
 func (p *peer) busy() bool {
 	return p.roles.respond.serving.Load() > 0 || len(p.roles.measure.queue) > 0
+}
+
+// registerAnew is what this node asks when it registers again although nothing is wrong.
+func (p *peer) registerAnew() *cluster.Request {
+	st := p.core.status.Load()
+	return p.registerRequest(cluster.HardState{High: st.HighRaw, Cert: st.CertRaw})
 }
 
 // registerAgain is a request to register while this node has no head, or has never been answered. It says

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ const (
 	registryDial   = 5 * time.Second // first contact crosses the world and two handshakes
 	registryAnswer = 5 * time.Second // an fsync on a busy disk, and the way back
 	registryRetry  = 5 * time.Second // an orphan, or a node that started without the registry, asks again
+	registerPeriod = time.Hour       // a node that was not reached when it should register again does so by itself
 	callQueue      = 16              // calls that wait; one of each kind is enough, the newest wins
 	maxRegistryMsg = 256 << 10       // an answer with 32 Leads of 2 kB, and the caller's own objects
 )
@@ -26,9 +29,12 @@ type registryLink struct {
 	log   *slog.Logger
 	calls chan cluster.Call
 	in    func(cluster.Input)
+	anew  func() *cluster.Request     // a Register request as it is now
+	asked chan struct{}               // the registry has asked for it; holds one
 	again func() *cluster.Request     // a fresh Register request while this node has no head; nil: nothing to ask
 	admit func(*cluster.Answer) error // keeps the admission that a later registration brings
 
+	rng    *rand.Rand // only the goroutine of run
 	mu     sync.Mutex
 	status RegistryStatus
 
@@ -89,7 +95,7 @@ func (r *registryLink) open(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, peer := range r.peers {
-		stream, err := r.host.Open(ctx, peer, p2p.ProtoRegister, maxRegistryMsg)
+		stream, err := r.openTo(ctx, peer)
 		if err == nil {
 			r.host.Protect(peer.ID, "registry")
 			r.stream = stream
@@ -98,6 +104,18 @@ func (r *registryLink) open(ctx context.Context) error {
 		errs = append(errs, err) // it names the registry's id
 	}
 	return joined(errs)
+}
+
+// openTo prefers IPv4, and takes what there is.
+func (r *registryLink) openTo(ctx context.Context, peer cluster.Peer) (*p2p.Stream, error) {
+	if v4, both := overIPv4(peer); both {
+		first, cancel := context.WithTimeout(ctx, registryDial/2)
+		defer cancel()
+		if stream, err := r.host.Open(first, v4, p2p.ProtoRegister, maxRegistryMsg); err == nil {
+			return stream, nil
+		}
+	}
+	return r.host.Open(ctx, peer, p2p.ProtoRegister, maxRegistryMsg)
 }
 
 func (r *registryLink) close() {
@@ -140,18 +158,58 @@ func (r *registryLink) run(ctx context.Context) {
 	defer r.close()
 	tick := time.NewTicker(registryRetry)
 	defer tick.Stop()
+	anew := time.NewTimer(r.nextTime())
+	defer anew.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case c := <-r.calls:
 			r.answer(ctx, c.Kind, c.Request)
+		case <-r.asked:
+			r.answer(ctx, cluster.CallRegister, r.anew())
+		case <-anew.C:
+			r.answer(ctx, cluster.CallRegister, r.anew())
+			anew.Reset(r.nextTime())
 		case <-tick.C:
 			if req := r.again(); req != nil {
 				r.answer(ctx, cluster.CallRegister, req)
 			}
 		}
 	}
+}
+
+// nextTime is when a node registers again without being asked: not all at once after a power cut.
+func (r *registryLink) nextTime() time.Duration {
+	return registerPeriod - time.Duration(r.rng.Int64N(int64(registerPeriod/4)))
+}
+
+// recalled takes a registry's request to register again. Nobody else may ask.
+func (r *registryLink) recalled(_ context.Context, from p2p.Remote, s *p2p.Stream) error {
+	if !slices.ContainsFunc(r.peers, func(p cluster.Peer) bool { return p.ID == from.ID }) {
+		return fmt.Errorf("%s is no registry of this network", p2p.IDText(from.ID))
+	}
+	var msg p2p.RecallMsg
+	if err := s.ReadMsg(&msg); err != nil {
+		return err
+	}
+	select {
+	case r.asked <- struct{}{}:
+	default: // it is about to
+	}
+	return s.WriteMsg(&msg)
+}
+
+// overIPv4 is a peer with its IPv4 addresses alone, if it has others beside them: a node is placed by its IPv4
+// address, because what is known of IPv6 addresses for free is poor.
+func overIPv4(p cluster.Peer) (cluster.Peer, bool) {
+	v4 := cluster.Peer{ID: p.ID}
+	for _, a := range p.Addrs {
+		if ip, ok := p2p.AddrIP(a); ok && ip.Is4() {
+			v4.Addrs = append(v4.Addrs, a)
+		}
+	}
+	return v4, len(v4.Addrs) > 0 && len(v4.Addrs) < len(p.Addrs)
 }
 
 func (r *registryLink) answer(ctx context.Context, kind cluster.RegistryCall, req *cluster.Request) {

@@ -150,6 +150,7 @@ func (p *peer) handle(ctx context.Context) {
 	p.host.Handle(p2p.ProtoTask, p2p.HandleOptions{MaxFrame: maxTaskFrame}, p.roles.find.serve)
 	p.host.Handle(p2p.ProtoSession, p2p.HandleOptions{MaxFrame: maxSessionFrame}, p.roles.respond.serve)
 	p.host.Handle(p2p.ProtoAttest, p2p.HandleOptions{MaxFrame: attestFrame, PerPeer: attestStreams}, p.roles.attest.serve)
+	p.host.Handle(p2p.ProtoRecall, p2p.HandleOptions{MaxFrame: p2p.RecallFrame}, p.reg.recalled)
 	p.host.Handle(p2p.ProtoResults, p2p.HandleOptions{MaxFrame: p2p.MaxResults}, p.roles.deliver.serve)
 }
 

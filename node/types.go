@@ -184,6 +184,11 @@ type NodeInfo struct {
 	Addrs    []string `json:"addrs"`
 	Role     string   `json:"role"` // head, backup, candidate, endpoint
 	Tags     []string `json:"tags,omitempty"`
+	Country  string   `json:"country,omitempty"` // ISO 3166-1 alpha-2
+	ASN      uint32   `json:"asn,omitempty"`     // number of the network that announces its address
+	Network  string   `json:"network,omitempty"` // name of that network
+	Place    string   `json:"place,omitempty"`   // how the registry found the city
+	Doubt    string   `json:"doubt,omitempty"`   // why the city may be wrong; empty: nothing speaks against it
 	SilentMs float64  `json:"silentMs"` // since the head last heard it
 }
 

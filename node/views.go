@@ -254,7 +254,10 @@ func (v *viewer) Nodes(ctx context.Context) ([]NodeInfo, error) {
 				info.Addrs = append(info.Addrs, p2p.AddrText(a))
 			}
 			if admission, err := v.trust.Admission(m.Admission); err == nil {
-				info.Tags = admission.Tags
+				info.Tags, info.Place = admission.Tags, admission.Place
+				if a := admission.About; a != nil {
+					info.Country, info.ASN, info.Network, info.Doubt = a.Country, a.ASN, a.Network, a.Doubt
+				}
 			}
 			list = append(list, info)
 		}

@@ -62,12 +62,18 @@ type place struct {
 type Map struct {
 	v4, v6 table
 	places []place
-	names  map[string]bool // slugs of rows, and those named without a network
+	names  map[string]place // by slug: of rows, and those named without a network
 	rows   int
 }
 
 // Has tells whether the map names a city, with or without a network.
-func (m *Map) Has(slug string) bool { return m != nil && m.names[slug] }
+func (m *Map) Has(slug string) bool {
+	if m == nil {
+		return false
+	}
+	_, ok := m.names[slug]
+	return ok
+}
 
 // Names are the slugs that the map has, sorted.
 func (m *Map) Names() []string {
@@ -129,7 +135,7 @@ func LoadMap(path string) (*Map, error) {
 // an error: a map that is half understood would misplace nodes for good.
 func ParseMap(r io.Reader) (*Map, error) {
 	p := mapParser{
-		m:     &Map{names: make(map[string]bool)},
+		m:     &Map{names: make(map[string]place)},
 		seen:  make(map[netip.Prefix]seenRow),
 		ids:   make(map[place]uint32),
 		names: make(map[string]string),
@@ -214,7 +220,9 @@ func (p *mapParser) line(n int, text string) error {
 	if pl.city, err = p.city(strings.Join(name, " "), pl); err != nil {
 		return err
 	}
-	p.m.names[pl.city] = true
+	if old := p.m.names[pl.city]; !old.has {
+		p.m.names[pl.city] = pl
+	}
 	if fields[0] == nameOnly {
 		return nil
 	}
@@ -270,7 +278,7 @@ func (p *mapParser) city(name string, at place) (string, error) {
 		return "", fmt.Errorf("%w: %s is at %.2f,%.2f, %.0f km from there: give a place of your own another name",
 			ErrName, slug, city.At.Lat, city.At.Lon, Km(city.At, at.at))
 	case !known && !at.has && !label(slug) && len(slug) > shortName:
-		if hint := didYouMean(name); hint != "" {
+		if hint := DidYouMean(name); hint != "" {
 			return "", fmt.Errorf("%w: no city is known as %.60q%s A place of your own needs its coordinates behind the name", ErrName, name, hint)
 		}
 	}

@@ -151,7 +151,7 @@ func City(name string) (string, error) {
 		return slug, nil
 	}
 	if i := strings.IndexFunc(s, notInSlug); i >= 0 {
-		hint := didYouMean(name)
+		hint := DidYouMean(name)
 		if hint == "" {
 			hint = ": write it in Latin letters"
 		}

@@ -291,7 +291,7 @@ func (l Locator) declare(a *Answer, declared string) {
 	case IsUnknown(city):
 		a.Note = fmt.Sprintf("the declared city %q is reserved for nodes that nothing places", city)
 	case !l.Knows(city):
-		a.Misspelt = fmt.Sprintf("no city is known as %.60q%s", declared, didYouMean(declared))
+		a.Misspelt = fmt.Sprintf("no city is known as %.60q%s", declared, DidYouMean(declared))
 		a.Note = "the declared city was not taken: " + a.Misspelt + " (a place of your own has to stand in the registry's --geo-map)"
 	default:
 		a.Declared = city
@@ -301,6 +301,18 @@ func (l Locator) declare(a *Answer, declared string) {
 		return
 	}
 	a.step(SourceDeclared, city, "%.60q is %s", declared, city)
+}
+
+// At is where a city is: by the table, or by the first row of the map that says so.
+func (l Locator) At(slug string) (Coordinates, bool) {
+	if p, ok := BySlug(slug); ok {
+		return p.At, true
+	}
+	if l.Map == nil {
+		return Coordinates{}, false
+	}
+	p := l.Map.names[slug]
+	return p.at, p.has
 }
 
 // Knows tells whether a slug is a city of the table or of the map. A program without the table knows any.

@@ -201,8 +201,8 @@ func label(slug string) bool {
 		len(parts) > 1 && slices.ContainsFunc(parts, func(p string) bool { return len(p) <= 2 })
 }
 
-// didYouMean is the end of an error about a name; "" where nothing is spelt like it.
-func didYouMean(name string) string {
+// DidYouMean is the end of an error about a name; "" where nothing is spelt like it.
+func DidYouMean(name string) string {
 	near := Suggest(name, 3)
 	if len(near) == 0 {
 		return ""

@@ -24,6 +24,8 @@ const (
 	ProtoResults = "/peerprobe/results/1"
 	// ProtoAttest carries the short transfer by which a head measures a member.
 	ProtoAttest = "/peerprobe/attest/1"
+	// ProtoRecall carries a registry's request to register again.
+	ProtoRecall = "/peerprobe/recall/1"
 	// ProtoHello exchanges admissions, once a connection, before DHT streams.
 	ProtoHello = "/peerprobe/hello/1"
 )

@@ -19,6 +19,7 @@ const (
 	auditReborn = "reborn"
 	auditToken  = "token.make"
 	auditStart  = "start"
+	auditPlaces = "places" // the operator changed where nodes are
 )
 
 // auditor writes the audit beside the requests, so that a line costs them

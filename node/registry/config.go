@@ -28,6 +28,7 @@ type Config struct {
 
 	GeoMap        string // file with the CIDR map; see locate.ParseMap
 	GeoMapText    string // a map as text, in place of GeoMap
+	GeoIP         string // MMDB file with cities, asked after the map and before the tables that are built in
 	TrustDeclared string // never, fallback (default) or always: whether the city that a node declares counts
 
 	Tokens  bool                 // admit nodes only with a token

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -31,7 +30,8 @@ func fuzzServer(f *testing.F) (s *server, remote p2p.Remote, c *client) {
 	s.info.Network, s.info.ID = s.trust.Network(), cluster.IDOf(publicOf(network))
 	s.roster = newRoster(s.trust)
 	s.doorman = &doorman{store: db, roster: s.roster, trust: s.trust, network: s.info.Network}
-	s.locator.Map, err = locate.ParseMap(bytes.NewReader([]byte(locate.DemoMap)))
+	s.light = newLight()
+	s.places, err = openPlaces(Config{Data: f.TempDir(), GeoMapText: locate.DemoMap})
 	if err != nil {
 		f.Fatal(err)
 	}

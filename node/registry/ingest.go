@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node/p2p"
@@ -73,6 +74,7 @@ func (s *server) ingest(r p2p.Remote, msg *p2p.ResultsMsg) (added, known int, er
 		return 0, 0, refusal(codeInvalid, "%s", err)
 	}
 	if err == nil && added > 0 {
+		s.light.saw(results)
 		s.log.Debug("results stored", "from", r.ID.Short(), "city", city, "added", added, "known", known)
 	}
 	return added, known, err
@@ -118,13 +120,14 @@ func checkBatchSig(from cluster.ID, msg *p2p.ResultsMsg) error {
 
 // checkOrigin refuses results of nodes that belong to another city. A node
 // that the table does not know was admitted before a disk was lost: its head
-// has checked its signature.
+// has checked its signature. One that was moved had handed results to the head
+// that it followed before.
 func (s *server) checkOrigin(city cluster.City, key probe.Key) error {
 	id, err := p2p.ParseID(key.Node)
 	if err != nil {
 		return refusal(codeInvalid, "result %s: %s", key, err)
 	}
-	if m, ok := s.roster.node(id); ok && m.city != city {
+	if m, ok := s.roster.node(id); ok && m.city != city && !slices.Contains(m.earlier, city) {
 		return refusal(codeInvalid, "result %s is of a node of %s, the sender leads %s", key, m.city, city)
 	}
 	return nil

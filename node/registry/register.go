@@ -121,21 +121,22 @@ func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluste
 		return nil, none, refusal(cluster.CodeMalformed, "a node with the registry's own key: make another data directory for it")
 	}
 	ip := r.Addr.Addr().Unmap()
-	place := s.locator.Locate(ip, string(req.City))
+	before, known := s.roster.node(r.ID)
+	place, evidence := s.places.place(now, r.ID, ip, string(req.City), before.evidence)
 	city := cluster.City(place.City)
 	class, no := s.doorman.admit(now, r.ID, ip, r.Local.Addr().Unmap(), req, city)
 	if no != nil {
 		return refused(no), none, nil
 	}
-	before, known := s.roster.node(r.ID)
-	answer, changes, err := t.Register(now, r.ID, req, city, place.Place(), class)
+	answer, changes, err := t.RegisterAt(now, r.ID, req, cluster.Placement{City: city, Place: place.Place(), Class: class,
+		About: aboutOf(place, s.light.doubt(r.ID, city))})
 	if err != nil || answer == nil || answer.Error != nil {
 		return answer, changes, err
 	}
 	s.roster.keepObserved(changes.Nodes)
 	for i := range changes.Nodes {
 		if changes.Nodes[i].ID == r.ID {
-			changes.Nodes[i].Observed = ip.String()
+			changes.Nodes[i].Observed, changes.Nodes[i].Evidence = ip.String(), evidence
 		}
 	}
 	s.roster.expect(changes.Nodes)

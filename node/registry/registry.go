@@ -25,6 +25,8 @@ type Registry struct {
 	mu  sync.Mutex // guards srv, and is not held across I/O
 	srv *server    // while it runs
 	inf Info
+
+	reload chan struct{} // asks the running registry to read its files again; holds one
 }
 
 // New checks the configuration. It opens nothing and starts nothing.
@@ -35,7 +37,7 @@ func New(cfg Config) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Registry{cfg: cfg, ready: make(chan struct{})}, nil
+	return &Registry{cfg: cfg, ready: make(chan struct{}), reload: make(chan struct{}, 1)}, nil
 }
 
 // Run opens files and sockets, serves until ctx ends, closes everything and
@@ -48,6 +50,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.places.asked = r.reload
 	r.mu.Lock()
 	r.srv, r.inf = s, s.info
 	r.mu.Unlock()

@@ -31,6 +31,10 @@ type member struct {
 	observed  string // text of the address, as it is stored
 	lastSeen  int64  // unix ms
 	transient bool
+	earlier   []cluster.City
+	evidence  []byte // as it is stored
+	about     *cluster.About
+	addrs     [][]byte
 }
 
 // headNow is the best claim that the table has of a city's shard.
@@ -66,7 +70,7 @@ func (r *roster) expect(nodes []cluster.NodeState) {
 }
 
 func memberOf(n cluster.NodeState) member {
-	return member{n.City, n.Class, n.Serial, n.Observed, n.LastSeen, n.Transient}
+	return member{n.City, n.Class, n.Serial, n.Observed, n.LastSeen, n.Transient, n.Earlier, n.Evidence, n.About, n.Addrs}
 }
 
 // apply takes in what is durable now.
@@ -104,13 +108,14 @@ func (r *roster) headsOf(city cluster.CityState) map[uint]headNow {
 }
 
 // keepObserved fills in the address from which each changed node registered
-// last. The table itself does not follow it, so what is remembered here counts.
+// last, and why it was placed where it is. The table itself does not follow
+// them, so what is remembered here counts.
 func (r *roster) keepObserved(nodes []cluster.NodeState) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for i := range nodes {
 		if m, ok := r.nodes[nodes[i].ID]; ok && m.observed != "" {
-			nodes[i].Observed = m.observed
+			nodes[i].Observed, nodes[i].Evidence = m.observed, m.evidence
 		}
 	}
 }
@@ -144,6 +149,19 @@ func (r *roster) node(id cluster.ID) (member, bool) {
 }
 
 // head is the head of a city's shard.
+// all is a copy of who is admitted, without those that came for one measurement.
+func (r *roster) all() map[cluster.ID]member {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make(map[cluster.ID]member, len(r.nodes))
+	for id, m := range r.nodes {
+		if !m.transient {
+			out[id] = m
+		}
+	}
+	return out
+}
+
 func (r *roster) head(city cluster.City, shard uint) (headNow, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

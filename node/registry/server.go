@@ -40,7 +40,8 @@ type server struct {
 	roster     *roster
 	desk       *desk
 	audit      *auditor
-	locator    locate.Locator
+	places     *places
+	light      *light
 	doorman    *doorman
 	limiter    *limiter
 	host       *p2p.Host
@@ -81,12 +82,14 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.locator, err = openLocator(cfg); err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(cfg.Data, dirMode); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	s.light = newLight()
+	if s.places, err = openPlaces(cfg); err != nil {
+		return nil, err
+	}
+	s.light.at = func(c cluster.City) (locate.Coordinates, bool) { return s.places.now.Load().locator.At(string(c)) }
 	if s.store, err = store.OpenRegistry(cfg.Data); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
@@ -111,24 +114,6 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 		return nil, err
 	}
 	return s, s.firstToken(cfg)
-}
-
-func openLocator(cfg Config) (locate.Locator, error) {
-	trust, err := locate.ParseTrust(cfg.TrustDeclared)
-	if err != nil {
-		return locate.Locator{}, err
-	}
-	l := locate.Locator{Trust: trust}
-	switch {
-	case cfg.GeoMap != "":
-		l.Map, err = locate.LoadMap(cfg.GeoMap)
-	case cfg.GeoMapText != "":
-		l.Map, err = locate.ParseMap(strings.NewReader(cfg.GeoMapText))
-	}
-	if err != nil {
-		return l, fmt.Errorf("--geo-map: %w", err)
-	}
-	return l, nil
 }
 
 // openKeys loads or makes both keys. Tables of a network whose key is gone are
@@ -332,6 +317,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.desk.run(stop) })
 	g.Go(func() error { return s.audit.run(stop) })
+	g.Go(func() error { s.watchPlaces(ctx); return nil })
 	for _, site := range s.sites {
 		g.Go(func() error {
 			if err := site.server.Serve(site.listener); !errors.Is(err, http.ErrServerClosed) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/store"
 )
@@ -31,11 +32,27 @@ type Node struct {
 	Role      string    `json:"role"`
 	Online    bool      `json:"online"` // registered or reported alive by its head a moment ago
 	IP        string    `json:"ip"`     // from which it last registered
+	Country   string    `json:"country,omitempty"`
+	ASN       uint32    `json:"asn,omitempty"`     // number of the network that announces the address
+	Network   string    `json:"network,omitempty"` // its name
+	Where     Where     `json:"where"`             // why it is in that city
 	Addrs     []string  `json:"addrs"`
 	Tags      []string  `json:"tags"`
 	Class     string    `json:"class"`
 	FirstSeen time.Time `json:"firstSeen"`
 	LastSeen  time.Time `json:"lastSeen"`
+}
+
+// Where is why a node is in its city: what it declared, what its address says,
+// which of the two decided, and what measurements say against it.
+type Where struct {
+	Source   string `json:"source"`             // operator, map, geoip, china, world, declared, none
+	Declared string `json:"declared,omitempty"` // city, as a slug; "" if none, or no city
+	Observed string `json:"observed,omitempty"` // city of the address; "" if no table has one
+	By       string `json:"by,omitempty"`       // the table that says Observed
+	Conflict bool   `json:"conflict,omitempty"` // these do not say the same
+	Note     string `json:"note,omitempty"`     // for people
+	Doubt    *Doubt `json:"doubt,omitempty"`    // nil: no measurement speaks against it
 }
 
 // Cluster is one city as the registry knows it. Head, term and reason are of
@@ -156,6 +173,11 @@ func (s *server) nodes(ctx context.Context) ([]Node, error) {
 			ID: p2p.IDText(n.ID), City: string(n.City), Place: n.Place, Role: cmp.Or(roles[n.ID], RoleEndpoint),
 			Online: s.isOnline(n.ID, now), IP: m.observed, Addrs: []string{}, Tags: n.Tags, Class: n.Class,
 			FirstSeen: time.UnixMilli(n.FirstSeen).UTC(), LastSeen: time.UnixMilli(s.roster.lastHeard(n.ID)).UTC(),
+		}
+		e := readEvidence(m.evidence)
+		v.Where = Where{string(cmp.Or(e.Source, locate.SourceNone)), e.City, e.Observed, string(e.By), e.Conflict, e.Note, s.light.of(n.ID, n.City)}
+		if n.About != nil {
+			v.Country, v.ASN, v.Network = n.About.Country, n.About.ASN, n.About.Network
 		}
 		for _, a := range n.Addrs {
 			v.Addrs = append(v.Addrs, p2p.AddrText(a))
