@@ -90,8 +90,7 @@ func (m *measurer) stop(ctx context.Context) {
 // Measure is Node.Measure.
 func (m *measurer) Measure(ctx context.Context, req Request) (*Measurement, error) {
 	city, err := checkRequest(&req, func(c cluster.City) bool {
-		_, known := m.find.known(ctx, c)
-		return known || c == m.core.status.Load().City
+		return c == m.core.status.Load().City || len(m.find.known(ctx, c)) > 0
 	})
 	if err != nil {
 		return nil, err
