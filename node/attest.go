@@ -168,8 +168,9 @@ func (a *attester) measure(ctx context.Context, m cluster.Row) {
 	}
 	to := cluster.Peer{ID: m.ID, Addrs: m.Addrs}
 	seen, ok := a.host.Observed(m.ID)
-	if !ok {
-		return // it is not connected any more
+	if !ok { // it is not connected any more
+		a.tried[m.ID] = time.Now()
+		return
 	}
 	found := cluster.Attestation{At: time.Now().UnixMilli(), Prefix: prefixOf(seen), Reachable: a.reachable(ctx, to, seen)}
 	speed, err := a.transfer(ctx, to)

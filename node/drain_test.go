@@ -3,6 +3,8 @@ package node_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +34,14 @@ func (m *mesh) joinAt(t *testing.T, city, name string, c *jumpingClock) *node.No
 func TestDrainHandsOver(t *testing.T) {
 	m := testMesh(t)
 	clock := &jumpingClock{}
-	a, b := m.joinAt(t, "wuhan", "a", clock), m.joinAt(t, "wuhan", "b", clock)
+	cfg := node.WithClock(m.config("wuhan", "a"), clock.now)
+	cfg.EventLog = filepath.Join(m.dir, "a.jsonl")
+	a, err := node.Join(testContext(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.nodes = append(m.nodes, a)
+	b := m.joinAt(t, "wuhan", "b", clock)
 	c := m.joinAt(t, "wuhan", "c", clock)
 	head := status(t, a)
 	eventually(t, a, "a backup", func(s node.Status) bool { return s.Backup != "" && s.Members == 3 })
@@ -56,6 +65,17 @@ func TestDrainHandsOver(t *testing.T) {
 	}
 	for _, n := range []*node.Node{b, c} {
 		eventually(t, n, "the new head", func(s node.Status) bool { return s.Head == after.Head && s.Term == after.Term })
+	}
+
+	var story []string
+	for _, e := range readEvents(t, cfg.EventLog) {
+		switch e.Event {
+		case "unsure", "sure", "handover", "stepdown":
+			story = append(story, e.Event)
+		}
+	}
+	if want := []string{"unsure", "sure", "handover", "stepdown"}; !slices.Equal(story, want) {
+		t.Errorf("the log says %q, want %q", story, want)
 	}
 
 	if err := a.Drain(testContext(t), false); err != nil {
