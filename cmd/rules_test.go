@@ -53,6 +53,7 @@ var arrows = []arrow{
 	{"./node/p2p", "./node", nil, "the transport is below the peer"},
 	{"./node/p2p", "./node/registry", nil, "the transport is below the roles"},
 	{"./node/p2p", "./store", nil, "the transport keeps nothing"},
+	{"./node/keyfile", "./...", nil, "a key is read and written without the rest of the program"},
 	{"./node/registry", "./node", nil, "the registry is a role beside the peer, not part of it"},
 	{"./node", "./node/registry", nil, "a peer talks to a registry over the wire only"},
 	{"./node/...", "./cmd/...", nil, "commands use the library, never the other way round"},

@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/keyfile"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/probe"
 	"github.com/peerprobe/peerprobe/store"
@@ -168,8 +170,10 @@ func MakeKeyIn(dir string, shard, shards uint) error {
 	if err := makeDir(dir); err != nil {
 		return err
 	}
+	path := filepath.Join(dir, keyFile)
 	for {
-		key, err := makeKey(filepath.Join(dir, keyFile))
+		os.Remove(path)
+		key, err := keyfile.Load(path, "node key", restoreKey)
 		if err != nil || cluster.ShardOf(cluster.IDOf(key.Public().(ed25519.PublicKey)), shards) == shard {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/keyfile"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/store"
 	"golang.org/x/sync/semaphore"
@@ -103,7 +104,7 @@ func (n *Node) open() (p *peer, err error) {
 	if p.files.db, err = store.OpenWith(filepath.Join(n.cfg.Data, mainFile), opt); err != nil {
 		return p, err
 	}
-	key, err := loadKey(n.cfg.Data)
+	key, err := keyfile.Load(filepath.Join(n.cfg.Data, keyFile), "node key", restoreKey)
 	if err != nil {
 		return p, err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerprobe/peerprobe/node/keyfile"
 	"github.com/peerprobe/peerprobe/store"
 )
 
@@ -55,7 +56,7 @@ func beginRun(db *store.Registry, dir string, fresh bool) (run, why string, err 
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	run = hex.EncodeToString(b[:])
-	if err := writeSecret(path, []byte(run+"\n")); err != nil {
+	if err := keyfile.Write(path, []byte(run+"\n")); err != nil {
 		return "", "", fmt.Errorf("%s: %w", path, err)
 	}
 	return run, why, nil

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/keyfile"
 	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/node/p2p"
 	"github.com/peerprobe/peerprobe/store"
@@ -291,7 +292,7 @@ func (s *server) firstToken(cfg Config) error {
 		if s.info.Token, err = s.makeToken(TokenOptions{Label: "made at the first start"}); err != nil {
 			return err
 		}
-		if err := writeSecret(s.info.TokenFile, []byte(s.info.Token+"\n")); err != nil {
+		if err := keyfile.Write(s.info.TokenFile, []byte(s.info.Token+"\n")); err != nil {
 			return fmt.Errorf("writing the token: %w", err)
 		}
 	}
