@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/keyfile"
 	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/node/p2p"
 )
@@ -236,7 +237,7 @@ func SetOverride(data, what, name string, own bool) (Override, error) {
 	case !found:
 		return o, fmt.Errorf("%w: there is none of %.60s", ErrOverride, what)
 	}
-	if err := writeSecret(filepath.Join(data, overridesFile), []byte(b.String())); err != nil {
+	if err := keyfile.Write(filepath.Join(data, overridesFile), []byte(b.String())); err != nil {
 		return o, fmt.Errorf("%w: %w", ErrOverride, err)
 	}
 	return o, nil
