@@ -163,21 +163,23 @@ func (m *Machine) stop() {
 
 // afterMe are the candidates in the order in which they would follow the present head.
 func (m *Machine) afterMe() []ID {
-	list := m.list()
-	if len(list) == 0 {
-		return nil
-	}
-	start := 0
-	if !m.freshEpoch() {
-		start = int((m.high.term.K + 1) % uint64(len(list)))
-	}
-	out := make([]ID, 0, len(list))
-	for i := range list {
-		if id := list[(start+i)%len(list)]; id != m.self.ID {
+	out := make([]ID, 0, MaxSuccession)
+	for i := range m.list() {
+		if id := m.nth(i); id != m.self.ID {
 			out = append(out, id)
 		}
 	}
 	return out
+}
+
+// nth is the i-th name in the order of succession to the head of High.
+func (m *Machine) nth(i int) ID {
+	list := m.list()
+	start := uint64(0)
+	if !m.freshEpoch() {
+		start = m.high.term.K + 1
+	}
+	return list[(start+uint64(i))%uint64(len(list))]
 }
 
 // lately says that a candidate's heartbeat is younger than 3.5 intervals.
@@ -188,8 +190,8 @@ func (m *Machine) lately(id ID) bool {
 
 // backup is the next candidate that was heard lately and whose copy is up to date.
 func (m *Machine) backup() ID {
-	for _, id := range m.afterMe() {
-		if m.lately(id) && m.head.copies[id].current(m.clock.now) {
+	for i := range m.list() {
+		if id := m.nth(i); id != m.self.ID && m.lately(id) && m.head.copies[id].current(m.clock.now) {
 			return id
 		}
 	}

@@ -72,7 +72,7 @@ func TestR8NoHeir(t *testing.T) {
 	n.run(2 * time.Second)
 	n.step(head, Health{Reason: "slow disk"})
 	n.run(2 * time.Minute)
-	if n.leader(all...) != head {
+	if n.leader(all...) != head || len(eventsOf[HandOver](head)) != 0 {
 		t.Errorf("it handed over to the dead or the unwell: %s", n.describe())
 	}
 	n.step(third, Health{})

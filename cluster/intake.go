@@ -94,7 +94,6 @@ func (m *Machine) takeRow(e *member, hb *Heartbeat) (*member, bool) {
 		row = *hb.Row
 	}
 	row.Priority, row.Boot, row.Attested = hb.Priority, hb.Boot, attested
-	row.Load = 0 // changes with every session: kept beside the row, not replicated
 	e, changed := m.table.put(row)
 	m.admitted(e)
 	return e, changed
@@ -109,12 +108,11 @@ func (m *Machine) attested(in Attested) error {
 	if err := in.Attestation.check(); err != nil {
 		return err
 	}
-	load, row := e.row.Load, e.row
-	row.Attested, row.Load = in.Attestation, 0
+	row := e.row
+	row.Attested = in.Attestation
 	if _, changed := m.table.put(row); changed {
 		m.head.list.dirty = true
 	}
-	e.row.Load = load
 	return nil
 }
 

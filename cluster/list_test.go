@@ -88,6 +88,16 @@ func TestListOrder(t *testing.T) {
 	a.wants("not reachable, as was tried out", "4", "1", "3", "2")
 	a.member("3", Priority{Stability: 12, Load: 200}, 100*day, func(h *Heartbeat) { h.Load = 50 })
 	a.wants("load does not order the list", "4", "1", "3", "2")
+	a.member("5", Priority{Stability: 12}, 100*day, nil)
+	before := a.head.m.wanted()
+	a.member("5", Priority{Stability: 12, Load: 255}, 100*day, nil)
+	a.member("3", Priority{Stability: 12}, 100*day, nil)
+	between := a.head.m.wanted()
+	a.member("5", Priority{Stability: 12}, 100*day, nil)
+	a.member("3", Priority{Stability: 12, Load: 255}, 100*day, nil)
+	if !slices.Equal(before, between) || !slices.Equal(before, a.head.m.wanted()) {
+		t.Error("load orders nodes that are equal else")
+	}
 }
 
 // TestListTail: the unwell, then those that flap, come last; nobody is left out for it.

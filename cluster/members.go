@@ -10,11 +10,10 @@ import (
 // member is one node of the own city. Rows of the evicted stay for callFor, so that they can be called.
 type member struct {
 	row       Row
-	encoded   []byte // row as it was last replicated
-	admitted  bool   // this node verified the admission in row
-	alive     bool   // not evicted
-	heard     bool   // a heartbeat came during this headship
-	left      bool   // it said good-bye: not called
+	admitted  bool // this node verified the admission in row
+	alive     bool // not evicted
+	heard     bool // a heartbeat came during this headship
+	left      bool // it said good-bye: not called
 	transient bool
 	unwell    string  // why it should not lead, as it says
 	last      Instant // its last heartbeat; before one came: since when it is waited for
@@ -168,17 +167,39 @@ func (t *memberTable) find(id ID) *member {
 	return e
 }
 
-// put sets a row and says whether it is another than before.
+// put sets a row and says whether it is another than before. Load changes with every session: it is not replicated,
+// and no difference.
 func (t *memberTable) put(row Row) (e *member, changed bool) {
-	encoded := Marshal(&row)
-	e = t.find(row.ID)
-	if bytes.Equal(e.encoded, encoded) {
+	e, known := t.rows[row.ID], true
+	if e == nil {
+		e, known = t.find(row.ID), false
+	}
+	if known && e.row.same(&row) {
+		e.row.Load = row.Load
 		return e, false
 	}
 	e.admitted = e.admitted && sameSigned(e.row.Admission, row.Admission)
-	e.row, e.encoded = row, encoded
+	e.row = row
 	t.touch(e)
 	return e, true
+}
+
+// same says that two rows differ at most in their load.
+func (r *Row) same(s *Row) bool {
+	return r.ID == s.ID && r.Priority == s.Priority && r.FirstSeen == s.FirstSeen && r.Boot == s.Boot && r.Attested == s.Attested &&
+		slices.EqualFunc(r.Addrs, s.Addrs, bytes.Equal) && sameSigned(r.Admission, s.Admission)
+}
+
+// rowOverhead is what a row takes in a frame beside its addresses, its admission and its network's name, in bytes.
+const rowOverhead = 128
+
+// size is how many bytes a row takes in a frame, at most.
+func (r *Row) size() int {
+	n := rowOverhead + len(r.Admission.Payload) + len(r.Admission.Sig) + len(r.Attested.Prefix)
+	for _, a := range r.Addrs {
+		n += len(a) + 3
+	}
+	return n
 }
 
 func sameSigned(a, b Signed) bool {

@@ -65,8 +65,7 @@ func (m *Machine) paused(late time.Duration) {
 	}
 	shift(&h.list.asked)
 	h.over.until = min(h.over.until.Add(late), now.Add(m.overWait()))
-	h.candidateAt = now // it asks the candidates, even if it had given them up
-	h.nextBeacon = now
+	h.candidateAt = now // it asks the candidates, even if it had given them up: a beacon is overdue, as a Suspect is two
 	if h.unsure == 0 {
 		m.event(Unsure{On: true, Pause: late})
 	}

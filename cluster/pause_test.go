@@ -146,6 +146,22 @@ func TestR6PausedCandidate(t *testing.T) {
 	}
 }
 
+// TestR6PausedProbe: what witnesses said before a pause counts no more after it; they are asked anew.
+func TestR6PausedProbe(t *testing.T) {
+	n, _, second := deaf(t, 207, 6)
+	n.probing(second, 10*time.Second)
+	req := second.m.watch.probe.req
+	for i := range 3 {
+		n.testify(second, i, false, 0)
+	}
+	n.freeze(second, true)
+	n.run(time.Minute)
+	n.thaw(second)
+	if p := second.m.watch.probe; second.m.leading() || p == nil || p.req == req || len(p.answers) != 0 {
+		t.Errorf("leads %v, probe %+v", second.m.leading(), p)
+	}
+}
+
 // TestR6QueuedBeacons: beacons that lay in the sockets during a pause do not push the suspicion further than Suspect
 // from now.
 func TestR6QueuedBeacons(t *testing.T) {

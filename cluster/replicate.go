@@ -109,7 +109,7 @@ func (m *Machine) frameFrom(from uint64) *Replicate {
 		switch {
 		case e.alive:
 			r.Rows = append(r.Rows, e.row)
-			size += len(e.encoded) + 8
+			size += e.row.size()
 		case from > 0:
 			r.Gone = append(r.Gone, e.row.ID)
 			size += idLen + 2

@@ -132,11 +132,17 @@ func TestR3FreshIsFirstHand(t *testing.T) {
 		t.Error("fresh after its own pause")
 	}
 	n.run(time.Second)
-	n.kill(third, false)
-	n.boot(third)
-	n.step(third, Received{From: all[9].id, Message: &Message{Lead: &head.hard.High}})
-	if third.m.high.term != head.m.high.term || fresh(third) {
+	n.away, n.cut = true, func(_, to ID) bool { return to == third.id }
+	n.kill(head, true)
+	second := n.inOrder(third)[1]
+	n.until(10*time.Second, second.m.leading)
+	n.step(third, Received{From: all[9].id, Message: &Message{Lead: &second.hard.High}})
+	if third.m.high.term != second.m.high.term || fresh(third) {
 		t.Error("fresh on hearsay")
+	}
+	n.step(third, Received{From: second.id, Message: &Message{Beacon: &Beacon{Term: second.m.high.term, Seq: 99}}})
+	if !fresh(third) {
+		t.Error("not fresh after a beacon")
 	}
 }
 
