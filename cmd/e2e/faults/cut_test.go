@@ -79,7 +79,7 @@ func both(some, others []*lab.Node) []lab.Way {
 // The head cannot reach the registry, nor the registry it: nothing happens, and results arrive later.
 func TestHeadCutFromRegistry(t *testing.T) {
 	t.Parallel()
-	m := twoCities(t, lan, 3)
+	m := twoCities(t, wan, 3)
 	load := m.Measure(t, away, m.Living(home)...)
 	a, _ := m.Backup(t, home)
 	ways := []lab.Way{{From: a.Head.Addr, To: lab.RegistryAddr}, {From: lab.RegistryAddr, To: a.Head.Addr}}

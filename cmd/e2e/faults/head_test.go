@@ -42,7 +42,7 @@ func TestHeadsEnd(t *testing.T) {
 // A node that is killed and started again and again moves nothing, and is put at the tail of the succession.
 func TestFlappingNode(t *testing.T) {
 	t.Parallel()
-	m := twoCities(t, lan, 3)
+	m := twoCities(t, wan, 3)
 	load := m.Measure(t, away, m.Nodes[0])
 	a, flapping := m.Backup(t, home)
 	for range 5 {

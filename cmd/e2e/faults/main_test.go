@@ -15,10 +15,14 @@ import (
 )
 
 // patience: the program is built with the race detector, and the machine may be busy with other packages' tests.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
-// lan are the timers of the meshes in which the default ones are not the point: waits are shorter.
-const lan = "lan"
+// The timers of the meshes in which the default ones are not the point: short waits, or a head that is not deposed
+// because the machine is busy.
+const (
+	lan = "lan"
+	wan = "wan"
+)
 
 // The cities of the meshes: faults happen in the first, which measures to the second.
 const (

@@ -37,7 +37,9 @@ func TestRegistryGoesAndComes(t *testing.T) {
 	m.Join(t, newcomer)
 	now := m.Settle(t, home)
 	check(t, now.Term.Compare(before.Term) >= 0, "after the registry lost its disk the term went from %s to %s", before.Term, now.Term)
-	finish(t, m, m.Measure(t, away, newcomer))
+	load = m.Measure(t, away, newcomer)
+	m.Delivered(t, made) // again: head and backup keep what the registry had
+	finish(t, m, load)
 }
 
 // Everything is killed at once and started again: terms go on where they were.

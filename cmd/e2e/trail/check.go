@@ -188,8 +188,8 @@ func (c *checker) pause(events []Event, p Pause) {
 			continue
 		}
 		switch {
-		case e.Event == "unsure" || e.Event == "high" || e.Event == "stepdown":
-			return
+		case e.Event == "unsure" || e.Event == "sure" || e.Event == "high" || e.Event == "stepdown":
+			return // sure: it was in doubt when it was stopped, and the pause made that last longer
 		case slices.Contains(doubtful, e.Event):
 			c.report("unsure", e.where(), "%s by %s %v after a pause of %v, without a doubt between",
 				e.Event, e.Node, time.Duration(e.Mono-p.To), time.Duration(p.To-p.From))
