@@ -36,9 +36,12 @@ var effects = []string{"lead", "ack", "ticket", "handover"}
 // doubtful are those that a head in doubt whether it still leads must not have.
 var doubtful = []string{"ack", "ticket", "evict"}
 
-// doubtAtOnce is how soon after the end of a pause the guard has to say that it is in doubt: it looks before it does
-// anything, so what comes earlier is judged whatever the time.
-const doubtAtOnce = 10 * time.Second
+// After a pause the guard looks before anything else is done. What is logged at once was under way when the process was
+// stopped; what comes much later has nothing to do with the pause.
+const (
+	underWay  = 100 * time.Millisecond
+	pauseOver = 10 * time.Second
+)
 
 // actor is one run of one node.
 type actor struct {
@@ -184,13 +187,13 @@ func (c *checker) effect(e Event, f *fileState) {
 // pause: what a process does first after a pause is to doubt, before any effect.
 func (c *checker) pause(events []Event, p Pause) {
 	for _, e := range events {
-		if e.File != p.File || e.Mono <= p.To || e.Mono > p.To+int64(doubtAtOnce) {
+		if e.File != p.File || e.Mono <= p.To || e.Mono > p.To+int64(pauseOver) {
 			continue
 		}
 		switch {
 		case e.Event == "unsure" || e.Event == "sure" || e.Event == "high" || e.Event == "stepdown":
 			return // sure: it was in doubt when it was stopped, and the pause made that last longer
-		case slices.Contains(doubtful, e.Event):
+		case slices.Contains(doubtful, e.Event) && e.Mono > p.To+int64(underWay):
 			c.report("unsure", e.where(), "%s by %s %v after a pause of %v, without a doubt between",
 				e.Event, e.Node, time.Duration(e.Mono-p.To), time.Duration(p.To-p.From))
 			return
