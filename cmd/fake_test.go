@@ -158,7 +158,8 @@ func sampleStatus() node.Status {
 		Attested: &node.AttestedInfo{At: instant, Reachable: true, Capacity: 5, Prefix: "61.187.64.0/24"},
 		Members:  5, Heads: 1, LastChange: "the head is silent", Addrs: []string{"/ip4/127.61.187.118/tcp/40001"}, Started: instant,
 		Registry: node.RegistryStatus{Address: "127.61.187.7:7400", ID: idB, Last: instant, Error: "connection refused"},
-		Sessions: node.SessionStatus{Serving: 1, Served: 12, Started: 3, MaxAtOnce: 8}, Spool: node.SpoolStatus{Depth: 2, Dropped: 1},
+		Sessions: node.SessionStatus{Serving: 1, Served: 12, Started: 3, MaxAtOnce: 8}, Spool: node.SpoolStatus{Depth: 5, Dropped: 1, Level1: 2, Level2: 1, Aside: 1},
+		Held:    node.HeldStatus{Copies: 3, Kept: 20, Bytes: 34_500},
 		Refused: map[string]uint64{"ticket": 2, "busy": 1}, Cache: node.CacheStatus{Hits: 30, Misses: 4}, Data: "/var/lib/peerprobe", Control: "/var/lib/peerprobe/control.sock",
 		PID: 4711, Version: "v0.1.0"}
 }

@@ -55,7 +55,9 @@ func TestRolesPrint(t *testing.T) {
 	head.Succession, head.Shard, head.Shards, head.Unsure = sampleSuccession(), 1, 3, true
 	head.Succession[0].Self, head.Succession[0].SilentMs = true, nil
 	head.Health, head.Vitals.Unfit, head.Vitals.SyncMs = "slow disk", "slow disk", f(812)
+	head.Held, head.Registry.Quiet = node.HeldStatus{Held: 7, Copied: 6, Kept: 20, Bytes: 345_600, Refused: 2}, true
 	lone := head
+	lone.Spool, lone.Held = node.SpoolStatus{}, node.HeldStatus{}
 	lone.Succession, lone.Unsure, lone.Health, lone.Change, lone.LastChange = lone.Succession[:1], false, "draining", nil, "first head, appointed"
 	endpoint := sampleStatus()
 	endpoint.Role, endpoint.InLine, endpoint.Watches, endpoint.ClaimsAfterMs, endpoint.Attested = "endpoint", 0, "", 0, nil

@@ -63,7 +63,12 @@ func statusPairs(s node.Status) []pair {
 		pair{"registry", registryLine(s.Registry)},
 		pair{"addresses", strings.Join(s.Addrs, " ")},
 		pair{"sessions", fmt.Sprintf("%d of %d at once, %d served, %d started", s.Sessions.Serving, s.Sessions.MaxAtOnce, s.Sessions.Served, s.Sessions.Started)},
-		pair{"spool", fmt.Sprintf("%d waiting, %d dropped", s.Spool.Depth, s.Spool.Dropped)},
+		pair{"spool", spoolText(s.Spool)},
+	)
+	if text := heldText(s.Held); text != "" {
+		p = append(p, pair{"held", text})
+	}
+	p = append(p,
 		pair{"cache", fmt.Sprintf("%d hits, %d misses", s.Cache.Hits, s.Cache.Misses)},
 	)
 	if len(s.Refused) > 0 {
@@ -173,12 +178,56 @@ func fitnessPairs(s node.Status) []pair {
 	return p
 }
 
+// spoolText says where this node's results are that the registry has not confirmed.
+func spoolText(s node.SpoolStatus) string {
+	if s.Depth == 0 {
+		return fmt.Sprintf("nothing waits, %d dropped", s.Dropped)
+	}
+	text := fmt.Sprintf("%d wait for the registry: %d here only, %d on the head too, %d on head and backup; %d dropped",
+		s.Depth, max(s.Depth-s.Level1-s.Level2, 0), s.Level1, s.Level2, s.Dropped)
+	if s.Aside > 0 {
+		text += fmt.Sprintf(", %d refused and set aside", s.Aside)
+	}
+	return text
+}
+
+// heldText says what this node holds for its cluster; "" where it never held anything.
+func heldText(h node.HeldStatus) string {
+	var parts []string
+	for _, c := range []struct {
+		text string
+		n    int
+	}{{"%d for the registry", h.Held}, {"%d of them on the backup too", h.Copied}, {"%d as copies", h.Copies}, {"%d kept for a day in case the registry loses them", h.Kept}} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf(c.text, c.n))
+		}
+	}
+	if h.Bytes > 0 {
+		parts = append(parts, sizeText(h.Bytes)+" in all")
+	}
+	if h.Refused > 0 {
+		parts = append(parts, fmt.Sprintf("%d refused because there was no room", h.Refused))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// sizeText is a number of bytes on disk.
+func sizeText(n int64) string {
+	if n < 1e6 {
+		return fmt.Sprintf("%.3g kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.3g MB", float64(n)/1e6)
+}
+
 func registryLine(r node.RegistryStatus) string {
 	state := "down"
 	if r.Up {
 		state = "up"
 	}
 	line := fmt.Sprintf("%s at %s, last answer %s", state, dash(r.Address), clock(r.Last))
+	if r.Quiet {
+		line += ", just started and quiet: it appoints no first head for half a minute"
+	}
 	if r.Error != "" {
 		line += ": " + r.Error
 	}
