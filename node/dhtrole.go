@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -28,6 +29,7 @@ type dhtRole struct {
 	learn func(cluster.Signed)
 	log   *slog.Logger
 	lead  chan cluster.Signed // the own Lead to put; empty: stepped down. Holds the newest only.
+	hold  atomic.Bool         // this head is unsure whether it still leads: nothing is put (R6)
 
 	mu  sync.Mutex
 	dht *p2p.DHT
@@ -86,6 +88,9 @@ func (d *dhtRole) keep(ctx context.Context, own cluster.Signed, put *time.Time) 
 	}
 	dht := d.current()
 	if time.Since(*put) >= recordRefresh {
+		if d.hold.Load() {
+			return putRetry
+		}
 		put1, cancel := context.WithTimeout(ctx, putTimeout)
 		err := dht.Put(put1, own, lead.City, lead.Shard)
 		cancel()

@@ -252,7 +252,10 @@ func (p *peer) event(e cluster.Event) {
 	case cluster.LeadRefreshed:
 		p.roles.dht.set(e.Raw)
 	case cluster.SteppedDown:
+		p.roles.dht.hold.Store(false)
 		p.roles.dht.set(cluster.Signed{})
+	case cluster.Unsure:
+		p.roles.dht.hold.Store(e.On)
 	case cluster.Acked, cluster.Trimmed:
 		p.roles.deliver.event(e)
 		return
