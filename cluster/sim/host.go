@@ -349,6 +349,7 @@ func (w *world) event(p *proc, e cluster.Event) {
 	h := p.h
 	switch e := e.(type) {
 	case cluster.LeadChanged:
+		w.figures.changed(w, p, e)
 		w.note(2, uint64(h.n), e.Term.Epoch, e.Term.K)
 		if e.Self {
 			w.log("%s leads %s (%s)", h.name, e.Term, e.Reason)

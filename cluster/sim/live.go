@@ -71,12 +71,17 @@ func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
 		return
 	}
 	w.tally.takeovers++
+	w.figures.takeovers++
 	if e.Old == nil || e.Old.Head == p.h.who.id || len(w.byID[e.Old.Head]) != 1 {
 		return
 	}
 	old := w.byID[e.Old.Head][0]
 	if e.Reason != "the head is silent" && e.Reason != "the connection to the head closed" || !old.proc.leads() ||
 		old.proc.frozen || old.proc.stopped || old.proc.status.High != e.Old && old.proc.status.Term.Compare(e.Term) >= 0 {
+		return
+	}
+	w.figures.deposed++
+	if w.cfg.measured {
 		return
 	}
 	if v.live.steady && w.net.loss == 0 || w.undisturbed() && w.reaches(old, p.h) {
@@ -114,6 +119,9 @@ func (w *world) heartbeatHeard(p *proc, r cluster.Received) {
 // evicted looks after L4: a head counts only the silence that it was awake for.
 func (v *invariants) evicted(w *world, p *proc, e cluster.MemberEvicted) {
 	h := w.byID[e.ID][0]
+	if h.proc != nil && !h.proc.frozen {
+		w.figures.evicted++
+	}
 	if e.Silence == 0 || h.trait.twice || h.trait.lied || h.disk.losses > 0 || w.cfg.measured {
 		return // what is left of it may count as an older boot
 	}

@@ -152,6 +152,9 @@ func (w *world) send(p *proc, e cluster.Envelope) {
 	if w.cfg.messages {
 		w.log("  %s says %s to %s", p.h.name, e.Message.Kind(), w.nameOf(e.To))
 	}
+	if w.cfg.measured {
+		w.figures.sent(p, e.Message)
+	}
 	w.faults.heard(w, p, e)
 	m := w.faults.twist(w, p, e)
 	if m == nil {

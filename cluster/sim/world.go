@@ -11,19 +11,20 @@ import (
 
 // world is one schedule's: hosts, links, a registry, and who looks after them.
 type world struct {
-	now    cluster.Instant
-	rng    *rand.Rand // of nature: links, faults
-	agenda agenda
-	hosts  []*host // 0 is the registry's place
-	byID   map[cluster.ID][]*host
-	net    network
-	rs     registry
-	cfg    worldConfig
-	watch  invariants
-	tally  tally
-	ledger ledger
-	faults weather
-	broken *Violation
+	now     cluster.Instant
+	rng     *rand.Rand // of nature: links, faults
+	agenda  agenda
+	hosts   []*host // 0 is the registry's place
+	byID    map[cluster.ID][]*host
+	net     network
+	rs      registry
+	cfg     worldConfig
+	watch   invariants
+	tally   tally
+	ledger  ledger
+	faults  weather
+	broken  *Violation
+	figures figures // of a measured world
 }
 
 // worldConfig is what stays the same in a schedule.
