@@ -19,8 +19,8 @@ import (
 	"github.com/peerprobe/peerprobe/cluster/overlay"
 )
 
-// sim runs one sim command in an environment of its own.
-func sim(t *testing.T, ctx context.Context, args ...string) (code int, out, errs string) {
+// simulate runs one sim command in an environment of its own.
+func simulate(t *testing.T, ctx context.Context, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	code = newEnv(nil, &o, &e).run(ctx, append([]string{"sim"}, args...))
@@ -30,7 +30,7 @@ func sim(t *testing.T, ctx context.Context, args ...string) (code int, out, errs
 var smallOverlay = []string{"overlay", "--nodes", "16..40", "--runs", "2", "--lookups", "50", "--join", "plain,nbr1"}
 
 func TestSimOverlayFormats(t *testing.T) {
-	code, out, errs := sim(t, t.Context(), smallOverlay...)
+	code, out, errs := simulate(t, t.Context(), smallOverlay...)
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q", code, errs)
 	}
@@ -42,7 +42,7 @@ func TestSimOverlayFormats(t *testing.T) {
 		t.Error("escape codes without a terminal")
 	}
 
-	_, out, _ = sim(t, t.Context(), append(smallOverlay, "-J")...)
+	_, out, _ = simulate(t, t.Context(), append(smallOverlay, "-J")...)
 	var doc overlayDoc
 	if err := json.Unmarshal([]byte(out), &doc); err != nil {
 		t.Fatal(err)
@@ -57,12 +57,12 @@ func TestSimOverlayFormats(t *testing.T) {
 		}
 	}
 
-	_, out, _ = sim(t, t.Context(), append(smallOverlay, "-o", "csv")...)
+	_, out, _ = simulate(t, t.Context(), append(smallOverlay, "-o", "csv")...)
 	records, err := csv.NewReader(strings.NewReader(out)).ReadAll()
 	if err != nil || len(records) != rows+1 {
 		t.Errorf("%d records, %v", len(records), err)
 	}
-	_, out, _ = sim(t, t.Context(), append(smallOverlay, "-o", "ndjson")...)
+	_, out, _ = simulate(t, t.Context(), append(smallOverlay, "-o", "ndjson")...)
 	for line := range strings.Lines(out) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("not JSON: %s", line)
@@ -72,9 +72,9 @@ func TestSimOverlayFormats(t *testing.T) {
 
 // The seed decides, however many networks are built side by side.
 func TestSimOverlayIsRepeatable(t *testing.T) {
-	_, one, _ := sim(t, t.Context(), append(smallOverlay, "-o", "csv", "--jobs", "1")...)
-	_, four, _ := sim(t, t.Context(), append(smallOverlay, "-o", "csv", "--jobs", "4")...)
-	_, other, _ := sim(t, t.Context(), append(smallOverlay, "-o", "csv", "--seed", "2")...)
+	_, one, _ := simulate(t, t.Context(), append(smallOverlay, "-o", "csv", "--jobs", "1")...)
+	_, four, _ := simulate(t, t.Context(), append(smallOverlay, "-o", "csv", "--jobs", "4")...)
+	_, other, _ := simulate(t, t.Context(), append(smallOverlay, "-o", "csv", "--seed", "2")...)
 	if one != four {
 		t.Error("--jobs changes figures")
 	}
@@ -84,7 +84,7 @@ func TestSimOverlayIsRepeatable(t *testing.T) {
 }
 
 func TestSimOneNode(t *testing.T) {
-	code, out, errs := sim(t, t.Context(), "overlay", "--nodes", "1", "--runs", "1", "--lookups", "5", "-J")
+	code, out, errs := simulate(t, t.Context(), "overlay", "--nodes", "1", "--runs", "1", "--lookups", "5", "-J")
 	var doc overlayDoc
 	if err := json.Unmarshal([]byte(out), &doc); err != nil || code != exitOK || errs != "" {
 		t.Fatalf("exit %d, %v, %q", code, err, errs)
@@ -149,7 +149,7 @@ func TestSimBadInput(t *testing.T) {
 		{"scale --per-hour NaN", "measurements an hour"},
 		{"what", `unknown command "what"`},
 	} {
-		code, out, errs := sim(t, t.Context(), strings.Fields(c.args)...)
+		code, out, errs := simulate(t, t.Context(), strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(errs, c.want) || out != "" || strings.Count(errs, "\n") != 1 {
 			t.Errorf("sim %s: exit %d, %q, want %q", c.args, code, errs, c.want)
 		}
@@ -164,14 +164,14 @@ func TestSimNullsForWhatWasNotMeasured(t *testing.T) {
 		"--nodes 30000 --dead 99%":          `"hops":null`, // with a dead node on every way nobody arrives
 	} {
 		geometry := "koorde"
-		_, out, _ := sim(t, t.Context(), append(strings.Fields("overlay --runs 1 --lookups 30 -o ndjson --geometry "+geometry), strings.Fields(args)...)...)
+		_, out, _ := simulate(t, t.Context(), append(strings.Fields("overlay --runs 1 --lookups 30 -o ndjson --geometry "+geometry), strings.Fields(args)...)...)
 		for w := range strings.FieldsSeq(want) {
 			if !strings.Contains(out, w) {
 				t.Errorf("%s: no %s in %s", args, w, out)
 			}
 		}
 	}
-	_, out, _ := sim(t, t.Context(), strings.Fields("overlay --runs 1 --lookups 30 --geometry dbcan --nodes 16 --dead 0.1% --churn 0 -o csv")...)
+	_, out, _ := simulate(t, t.Context(), strings.Fields("overlay --runs 1 --lookups 30 --geometry dbcan --nodes 16 --dead 0.1% --churn 0 -o csv")...)
 	if lines := strings.Split(out, "\n"); len(lines) != 3 || !strings.HasSuffix(lines[1], strings.Repeat(",", 8)) {
 		t.Errorf("csv: %s", out)
 	}
@@ -225,10 +225,10 @@ func TestParseSizes(t *testing.T) {
 func TestSimInterrupted(t *testing.T) {
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, out, errs := sim(t, stopped, smallOverlay...); code != exitNothing || out != "" || !strings.Contains(errs, "interrupted before") {
+	if code, out, errs := simulate(t, stopped, smallOverlay...); code != exitNothing || out != "" || !strings.Contains(errs, "interrupted before") {
 		t.Errorf("at once: exit %d, %q, %q", code, out, errs)
 	}
-	if code, _, errs := sim(t, stopped, "scale"); code != exitNothing || !strings.Contains(errs, "interrupted") {
+	if code, _, errs := simulate(t, stopped, "scale"); code != exitNothing || !strings.Contains(errs, "interrupted") {
 		t.Errorf("scale: exit %d, %q", code, errs)
 	}
 
@@ -319,7 +319,7 @@ func summaryOf(t *testing.T, g overlay.Geometry, nodes int) *overlay.Summary {
 
 func TestSimSVGFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "figures.svg")
-	code, _, errs := sim(t, t.Context(), "overlay", "--geometry", "dbcan", "--nodes", "16..64", "--runs", "1", "--lookups", "20", "--svg", file)
+	code, _, errs := simulate(t, t.Context(), "overlay", "--geometry", "dbcan", "--nodes", "16..64", "--runs", "1", "--lookups", "20", "--svg", file)
 	if code != exitOK || !strings.Contains(errs, file) {
 		t.Fatalf("exit %d, %q", code, errs)
 	}
@@ -329,7 +329,7 @@ func TestSimSVGFile(t *testing.T) {
 	}
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, _, _ := sim(t, stopped, "overlay", "--svg", file); code != exitNothing {
+	if code, _, _ := simulate(t, stopped, "overlay", "--svg", file); code != exitNothing {
 		t.Errorf("interrupted: exit %d", code)
 	}
 	left, err := filepath.Glob(file + "*")
@@ -348,11 +348,11 @@ func TestNiceStep(t *testing.T) {
 
 func TestSimScaleFormats(t *testing.T) {
 	args := []string{"scale", "--endpoints", "1000", "--cities", "100", "--lookups", "50"}
-	code, out, errs := sim(t, t.Context(), args...)
+	code, out, errs := simulate(t, t.Context(), args...)
 	if code != exitOK || errs != "" || !strings.Contains(out, "first limit: ") || !strings.Contains(out, "two layers") {
 		t.Errorf("exit %d, %q:\n%s", code, errs, out)
 	}
-	_, out, _ = sim(t, t.Context(), append(args, "-J", "--cost", "connection=6e7")...)
+	_, out, _ = simulate(t, t.Context(), append(args, "-J", "--cost", "connection=6e7")...)
 	var doc scaleDoc
 	if err := json.Unmarshal([]byte(out), &doc); err != nil {
 		t.Fatal(err)
@@ -360,11 +360,11 @@ func TestSimScaleFormats(t *testing.T) {
 	if doc.First != "head: memory" || len(doc.Costs) == 0 || len(doc.Roles) != 3 || doc.Cluster != 10 {
 		t.Errorf("document: first limit %q, %d costs, %d roles, clusters of %v", doc.First, len(doc.Costs), len(doc.Roles), doc.Cluster)
 	}
-	_, out, _ = sim(t, t.Context(), append(args, "-o", "csv")...)
+	_, out, _ = simulate(t, t.Context(), append(args, "-o", "csv")...)
 	if records, err := csv.NewReader(strings.NewReader(out)).ReadAll(); err != nil || len(records) < 50 {
 		t.Errorf("%d records, %v", len(records), err)
 	}
-	_, out, errs = sim(t, t.Context(), "scale", "--costs")
+	_, out, errs = simulate(t, t.Context(), "scale", "--costs")
 	if !strings.Contains(out, "heartbeat-frame") || !strings.Contains(out, "20") || !strings.Contains(errs, "measured by: ") {
 		t.Errorf("costs: %q, %q", out, errs)
 	}

@@ -2,18 +2,23 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 )
 
 // RunConfig says which schedules a run lives through.
 type RunConfig struct {
-	First   uint64 // seed
-	Count   uint64
-	Jobs    int // at the same time
-	Carrier Carrier
-	Keep    int // so many violations are kept; more are only counted
+	First    uint64 // seed
+	Count    uint64
+	Jobs     int // at the same time
+	Carrier  Carrier
+	Keep     int       // so many violations are kept; more are only counted
+	Kind     *Kind     // the fault that each is about; nil: by its seed
+	Trace    io.Writer // with one job: where schedules are told
+	Messages bool      // and what is said
 }
 
 // DefaultRunConfig is the short run.
@@ -26,6 +31,8 @@ func (c RunConfig) Validate() error {
 	switch {
 	case c.Count < 1 || c.First+c.Count < c.First:
 		return fmt.Errorf("%d schedules from seed %d on: at least one is needed", c.Count, c.First)
+	case c.Trace != nil && c.Jobs > 1:
+		return errors.New("several schedules cannot be told at the same time")
 	case c.Jobs < 1:
 		return fmt.Errorf("%d schedules at the same time: at least one is needed", c.Jobs)
 	}
@@ -87,7 +94,7 @@ func (r *run) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		r.add(Schedule(seed, Options{Memory: memory, Carrier: r.config.Carrier}))
+		r.add(Schedule(seed, Options{Memory: memory, Carrier: r.config.Carrier, Kind: r.config.Kind, Trace: r.config.Trace, Messages: r.config.Messages}))
 	}
 }
 
