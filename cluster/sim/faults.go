@@ -256,7 +256,7 @@ func (w *world) leap(h *host, d time.Duration) {
 
 func (w *world) rearm(h *host) {
 	if p := h.proc; p != nil && p.m != nil && !p.frozen {
-		p.armed = 0
+		p.alarm.at = 0
 		w.arm(p)
 	}
 }

@@ -61,8 +61,7 @@ type proc struct {
 	m       *cluster.Machine // nil: not admitted yet
 	boot    uint64
 	began   cluster.Instant
-	timer   uint64 // generation of the armed timer
-	armed   cluster.Instant
+	alarm   alarm
 	frozen  bool
 	inbox   []action // what waits for a frozen process
 	known   map[cluster.ID]cluster.Instant
@@ -70,11 +69,22 @@ type proc struct {
 	link    regLink
 	stopped bool
 	store   uplink
-	idle    int                            // steps since time last passed
-	led     bool                           // it leads
-	status  cluster.Status                 // after its last step
-	office  cluster.Instant                // since when it leads
-	heard   map[cluster.ID]cluster.Instant // heartbeats of its term
+	idle    int            // steps since time last passed
+	status  cluster.Status // after its last step
+	rule    rule
+}
+
+// alarm is the armed timer of a process.
+type alarm struct {
+	gen uint64
+	at  cluster.Instant // 0: none
+}
+
+// rule is a time for which a process leads.
+type rule struct {
+	led   bool
+	since cluster.Instant
+	heard map[cluster.ID]cluster.Instant // heartbeats of its term
 }
 
 // regLink is a process's stream to the registry: one request at a time.
@@ -219,8 +229,8 @@ func (w *world) thaw(h *host) {
 	p.inbox = nil
 	w.net.impair(w, h)
 	if p.m != nil {
-		p.timer++
-		w.agenda.push(w.now.Add(w.between(0, at.Sub(w.now)+time.Microsecond)), timer{p, p.timer})
+		p.alarm.gen++
+		w.agenda.push(w.now.Add(w.between(0, at.Sub(w.now)+time.Microsecond)), timer{p, p.alarm.gen})
 	}
 }
 
@@ -232,11 +242,11 @@ type timer struct {
 
 func (t timer) happen(w *world) {
 	p := t.p
-	if t.gen != p.timer || p.h.proc != p || p.frozen {
+	if t.gen != p.alarm.gen || p.h.proc != p || p.frozen {
 		return
 	}
 	w.note(1, uint64(w.now), uint64(p.h.n))
-	p.armed = 0
+	p.alarm.at = 0
 	w.carry(p, p.m.Tick(p.h.clock.local(w.now)))
 }
 
@@ -328,20 +338,20 @@ func (w *world) persist(p *proc, hard cluster.HardState) bool {
 func (w *world) arm(p *proc) {
 	at, ok := p.m.Deadline()
 	if !ok {
-		p.timer++
-		p.armed = 0
+		p.alarm.gen++
+		p.alarm.at = 0
 		return
 	}
 	due := max(p.h.clock.when(at), w.now)
-	if due == p.armed {
+	if due == p.alarm.at {
 		return
 	}
 	if due > w.now {
 		p.idle = 0
 	}
-	p.timer++
-	p.armed = due
-	w.agenda.push(due.Add(time.Duration(w.rng.IntN(int(timerLate)))), timer{p, p.timer})
+	p.alarm.gen++
+	p.alarm.at = due
+	w.agenda.push(due.Add(time.Duration(w.rng.IntN(int(timerLate)))), timer{p, p.alarm.gen})
 }
 
 // event takes note of what a machine tells.
@@ -359,7 +369,7 @@ func (w *world) event(p *proc, e cluster.Event) {
 			w.log("%s follows %s in %s", h.name, w.nameOf(e.New.Head), e.Term)
 		}
 	case cluster.SteppedDown:
-		p.led = false
+		p.rule.led = false
 		w.log("%s steps down: %s", h.name, e.Reason)
 	case cluster.MemberEvicted:
 		w.log("%s drops %s after %v", h.name, w.nameOf(e.ID), e.Silence)

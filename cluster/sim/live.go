@@ -60,10 +60,10 @@ func (w *world) undisturbed() bool {
 
 // claimed counts take-overs, and looks after L4: a head that reaches its candidates is not deposed.
 func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
-	if !p.led {
-		p.office, p.heard = w.now, nil
+	if !p.rule.led {
+		p.rule = rule{since: w.now}
 	}
-	p.led = true
+	p.rule.led = true
 	at := place{p.h.city, e.Term.Shard}
 	was := v.leads[at]
 	v.leads[at] = p.h.who.id
@@ -108,11 +108,11 @@ func (w *world) reaches(head, claimer *host) bool {
 
 // heartbeatHeard notes when a head last got a heartbeat of its term.
 func (w *world) heartbeatHeard(p *proc, r cluster.Received) {
-	if hb := r.Message.Heartbeat; hb != nil && p.led && hb.Term == p.status.Term {
-		if p.heard == nil {
-			p.heard = make(map[cluster.ID]cluster.Instant)
+	if hb := r.Message.Heartbeat; hb != nil && p.rule.led && hb.Term == p.status.Term {
+		if p.rule.heard == nil {
+			p.rule.heard = make(map[cluster.ID]cluster.Instant)
 		}
-		p.heard[r.From] = w.now
+		p.rule.heard[r.From] = w.now
 	}
 }
 
@@ -131,7 +131,7 @@ func (v *invariants) evicted(w *world, p *proc, e cluster.MemberEvicted) {
 		}
 	}
 	t := w.cfg.timers
-	since := max(p.heard[e.ID], p.office)
+	since := max(p.rule.heard[e.ID], p.rule.since)
 	awake := w.now.Sub(since)
 	for _, n := range p.h.seen.naps {
 		if d := time.Duration(max(0, min(w.now, n.to)-max(since, n.from))); d > t.Suspect/2+t.Beacon {

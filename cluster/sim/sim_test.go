@@ -11,10 +11,13 @@ import (
 
 var (
 	seed      = flag.Uint64("seed", 1, "first seed")
-	schedules = flag.Uint64("schedules", 600, "how many schedules TestSchedules lives through")
+	schedules = flag.Uint64("schedules", fewSchedules, "how many schedules TestSchedules lives through")
 	tell      = flag.Bool("tell", false, "TestOne: tell what happens")
 	words     = flag.Bool("words", false, "TestOne: and what is said")
 )
+
+// shortRun is as long as that of `make test`: from then on each kind of fault must be frequent.
+const shortRun = 20_000
 
 // TestSchedules is a part of the short run of `make test`, which has its own step for the whole of it.
 func TestSchedules(t *testing.T) {
@@ -33,6 +36,9 @@ func TestSchedules(t *testing.T) {
 		t.Errorf("L5: %d of %d results were acknowledged after more than %v", r.Late, r.Submitted, ackedIn)
 	}
 	for _, k := range r.Kinds {
+		if enough := *schedules / 20; *schedules >= shortRun && (k.Schedules < enough || 2*k.TwoTakeOvers < k.Schedules) {
+			t.Errorf("%s occurred in %d schedules, %d of them with two take-overs: want %d, and half of them", k.Kind, k.Schedules, k.TwoTakeOvers, enough)
+		}
 		t.Logf("%-20s %6d schedules, %6d with two take-overs", k.Kind, k.Schedules, k.TwoTakeOvers)
 	}
 	slices.Sort(calm)
@@ -58,10 +64,10 @@ func TestOne(t *testing.T) {
 func TestTheSameSeedIsTheSameSchedule(t *testing.T) {
 	memory := NewMemory()
 	hashes := make(map[uint64]uint64)
-	for s := uint64(1); s <= 70; s++ {
+	for s := uint64(1); s <= 40; s++ {
 		hashes[s] = Schedule(s, Options{Memory: memory}).Hash
 	}
-	for s := uint64(70); s > 0; s-- {
+	for s := uint64(40); s > 0; s-- {
 		o := Schedule(s, Options{})
 		if o.Hash != hashes[s] {
 			t.Errorf("seed %d: transcript %x, and %x before", s, o.Hash, hashes[s])
