@@ -143,8 +143,26 @@ func (f *finder) alone(ctx context.Context, admission cluster.Signed, req *findR
 	return nil, t.last
 }
 
-// own picks candidates among this head's members and writes their tickets.
+// own picks candidates among this head's members and writes their tickets. A head that is unsure whether it still leads
+// knows in a second.
 func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (found []candidate, werr *wireError) {
+	for {
+		turned, unsure := f.core.turn.wait(), false
+		found, werr, unsure = f.pick(ctx, initiator, tool)
+		if !unsure {
+			return found, werr
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+			return nil, werr
+		case <-f.core.done:
+			return nil, werr
+		}
+	}
+}
+
+func (f *finder) pick(ctx context.Context, initiator cluster.ID, tool string) (found []candidate, werr *wireError, unsure bool) {
 	ok := f.core.ask(ctx, func(m *cluster.Machine, at cluster.Instant) {
 		if !m.Status().Leading {
 			werr = refuse(codeNotHead, "this node does not lead %s any more", m.Status().City)
@@ -152,7 +170,7 @@ func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (fo
 		}
 		picked, err := m.Pick(at, candidateCount, initiator)
 		if err != nil {
-			werr = refuse(codeBusy, "%v", err)
+			werr, unsure = refuse(codeBusy, "%v", err), errors.Is(err, cluster.ErrUnsure)
 			return
 		}
 		for _, p := range picked {
@@ -169,13 +187,13 @@ func (f *finder) own(ctx context.Context, initiator cluster.ID, tool string) (fo
 	})
 	switch {
 	case !ok:
-		return nil, refuse(codeBusy, "the head is stopping")
+		return nil, refuse(codeBusy, "the head is stopping"), false
 	case werr != nil:
-		return nil, werr
+		return nil, werr, unsure
 	case len(found) == 0:
-		return nil, refuse(codeNoCandidate, "no other node of %s is online", f.core.status.Load().City)
+		return nil, refuse(codeNoCandidate, "no other node of %s is online", f.core.status.Load().City), false
 	}
-	return found, nil
+	return found, nil, false
 }
 
 // askHead asks one remote head for candidates.
