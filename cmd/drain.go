@@ -65,19 +65,19 @@ func (e *env) drain(ctx context.Context, o drainOptions) error {
 		return fmt.Errorf("drain: the node took note, but does not say what it leads: %w", err)
 	}
 	if leads(st) && o.wait > 0 && heirs(st) {
-		fmt.Fprintf(e.err, "waiting up to %v until somebody else leads %s; Ctrl-C ends the waiting, not the draining\n", o.wait, printable(st.City))
+		fmt.Fprintf(e.err, "waiting up to %v until somebody else leads %s; Ctrl-C ends the waiting, not the draining\n", o.wait, printable(cityIn(e.out, st.City)))
 		if st, err = e.untilLed(ctx, a, st, o.wait); err != nil {
 			return err
 		}
 	}
 	switch {
 	case !leads(st):
-		_, err = fmt.Fprintf(e.out, "drained: this node does not lead; the head of %s is %s\n", printable(st.City), dash(st.Head))
+		_, err = fmt.Fprintf(e.out, "drained: this node does not lead; the head of %s is %s\n", printable(cityIn(e.out, st.City)), dash(st.Head))
 		return err
 	case !heirs(st):
 		return nothing(fmt.Errorf("this node is drained, and leads %s on: no other candidate lives that could", st.City))
 	case o.wait == 0:
-		_, err = fmt.Fprintf(e.out, "draining: this node leads %s until it has led for a minute and its backup has everything\n", printable(st.City))
+		_, err = fmt.Fprintf(e.out, "draining: this node leads %s until it has led for a minute and its backup has everything\n", printable(cityIn(e.out, st.City)))
 		return err
 	}
 	return nothing(fmt.Errorf("this node is drained, and still leads %s after %v: 'peerprobe status' says who is in line", st.City, o.wait))

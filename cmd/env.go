@@ -25,7 +25,7 @@ type env struct {
 }
 
 func newEnv(in io.Reader, out, errw io.Writer) *env {
-	e := &env{in: in, out: out, err: errw, getenv: os.Getenv}
+	e := &env{in: in, out: localised(out, os.Getenv), err: localised(errw, os.Getenv), getenv: os.Getenv}
 	e.sockets = node.FindSockets
 	e.controlPath = node.ControlPath
 	e.dial = func(path string) (api, error) { return node.Dial(path) }
@@ -54,6 +54,9 @@ func (e *env) joinNode(ctx context.Context, cfg node.Config) (api, func(), error
 
 // live says whether w may be redrawn and coloured: a terminal that can, and nobody's CI log.
 func (e *env) live(w io.Writer) bool {
+	if c, ok := w.(chineseWriter); ok {
+		w = c.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && e.getenv("CI") == "" && e.getenv("TERM") != "dumb"
 }

@@ -140,6 +140,7 @@ func (e *env) joinAndStay(ctx context.Context, o joinOptions) error {
 		if n := unknownNote(st); n != "" {
 			fmt.Fprintf(e.err, "note: %s\n", oneLine(n))
 		}
+		st.City = cityIn(e.out, st.City)
 		_, err = fmt.Fprintln(e.out, joinedLine(st))
 		return err
 	}, func() {

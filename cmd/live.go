@@ -36,7 +36,7 @@ func (v *liveView) on(p node.Progress) {
 func (v *liveView) start(s node.Start) {
 	v.count = s.Params.Count
 	v.clear()
-	fmt.Fprintf(v.w, "%s -> %s: %d packets of %d bytes every %v\n", endName(s.Initiator), endName(s.Target), s.Params.Count, s.Params.Size, s.Params.Interval)
+	fmt.Fprintf(v.w, "%s -> %s: %d packets of %d bytes every %v\n", endName(v.w, s.Initiator), endName(v.w, s.Target), s.Params.Count, s.Params.Size, s.Params.Interval)
 	for _, l := range s.Lowered {
 		fmt.Fprintf(v.w, "note: the target grants less: %s\n", printable(l))
 	}
@@ -115,7 +115,7 @@ func sparkline(samples []probe.Sample) string {
 	return b.String()
 }
 
-// endName is one end for people: city, node, address.
-func endName(e probe.End) string {
-	return printable(strings.TrimSpace(fmt.Sprintf("%s %s %s", dash(e.City), shortID(e.Node), e.IP)))
+// endName is one end for who reads w: city, node, address.
+func endName(w io.Writer, e probe.End) string {
+	return printable(strings.TrimSpace(fmt.Sprintf("%s %s %s", dash(cityIn(w, e.City)), shortID(e.Node), e.IP)))
 }

@@ -130,6 +130,7 @@ func commands(e *env) []*cobra.Command {
 		joinCommand(e),
 		drainCommand(e),
 		toolsCommand(e),
+		locateCommand(e),
 		simCommand(e),
 		versionCommand(e),
 	}

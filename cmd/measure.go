@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/peerprobe/peerprobe/node"
-	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/probe"
 	"github.com/spf13/cobra"
 )
@@ -116,7 +114,7 @@ func (e *env) measureAndPrint(ctx context.Context, a api, p plan, quiet func()) 
 	m, err := a.Measure(ctx, p.req)
 	quiet()
 	if m == nil || err != nil && len(m.Results) == 0 {
-		return e.nothingMeasured(ctx, p, m, err)
+		return e.nothingMeasured(ctx, p, m, err, countNodes(ctx, a))
 	}
 	if perr := writeMeasurement(e.out, p.f, m, p.explain); perr != nil {
 		return fmt.Errorf("printing the result: %w", perr)
@@ -150,15 +148,9 @@ func (e *env) note(ctx context.Context, m *node.Measurement) {
 }
 
 // measureError is what is said, and with which code, when there is no result at all.
-func measureError(ctx context.Context, to string, err error) error {
-	if pe, ok := errors.AsType[*node.PlaceError](err); ok {
-		if slices.Contains(pe.Alive, locate.Slug(to)) {
-			return nothing(fmt.Errorf("the cluster of %s is there, but its head could not be asked yet: it may have come up this moment, try again", to))
-		}
-		if len(pe.Alive) == 0 {
-			return fmt.Errorf("no cluster %q is known, and no other city either: has a node joined there? ('peerprobe clusters')", to)
-		}
-		return fmt.Errorf("no cluster %q is known; known are %s", to, strings.Join(pe.Alive, ", "))
+func (e *env) measureError(ctx context.Context, to string, err error, count counter) error {
+	if pe, ok := asPlaceError(err); ok {
+		return placeError(to, pe.Alive, count, func(slug string) string { return cityIn(e.err, slug) })
 	}
 	if ctx.Err() != nil {
 		return nothing(fmt.Errorf("stopped before anything was measured to %s", to))

@@ -13,8 +13,8 @@ import (
 
 // nothingMeasured prints what there is to print where there is no result: the way with --explain, and with
 // --json the one document that a script reads all the same.
-func (e *env) nothingMeasured(ctx context.Context, p plan, m *node.Measurement, err error) error {
-	said := measureError(ctx, p.req.To, err)
+func (e *env) nothingMeasured(ctx context.Context, p plan, m *node.Measurement, err error, count counter) error {
+	said := e.measureError(ctx, p.req.To, err, count)
 	switch {
 	case p.f == formatJSON && !errors.Is(err, node.ErrBadRequest):
 		if perr := writeJSON(e.out, newFailedJSON(ctx, p, m, err, said)); perr != nil {

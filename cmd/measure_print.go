@@ -41,7 +41,8 @@ const summaryWidth = len("jitter ms")
 // measureJSON is Globalping's envelope, and what --explain adds.
 type measureJSON struct {
 	probe.Envelope
-	Explain []node.Step `json:"explain,omitempty"`
+	Distance *distance   `json:"distance,omitempty"` // of the first result's ends; absent where it is not known
+	Explain  []node.Step `json:"explain,omitempty"`
 }
 
 func newMeasureJSON(m *node.Measurement, explain bool) measureJSON {
@@ -49,6 +50,9 @@ func newMeasureJSON(m *node.Measurement, explain bool) measureJSON {
 		Envelope: probe.NewEnvelope(m.ID, m.Tool, m.Status, m.Created, m.Updated, m.To, m.Results),
 	}
 	out.Notes = m.Notes
+	if len(m.Results) > 0 {
+		out.Distance = between(m.Results[0])
+	}
 	if explain {
 		out.Explain = m.Steps
 	}
@@ -79,7 +83,7 @@ func writeSummary(w io.Writer, r probe.Result) error {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "%s: %s -> %s, %s\n", printable(r.Tool), endName(r.Initiator), endName(r.Target), printable(r.Status))
+	fmt.Fprintf(w, "%s: %s -> %s, %s\n", printable(r.Tool), endName(w, r.Initiator), endName(w, r.Target), printable(r.Status))
 	p := []pair{{"path", pathLine(r.Path)}}
 	if r.Error != nil {
 		p = append(p, pair{"error", fmt.Sprintf("%s (at %s, %s)", r.Error.Message, r.Error.Stage, r.Error.Code)})
@@ -94,6 +98,11 @@ func writeSummary(w io.Writer, r probe.Result) error {
 	}
 	if err := writeDelays(w, r); err != nil {
 		return err
+	}
+	if d := between(r); d != nil {
+		if err := writePairs(w, summaryWidth, []pair{{"distance", distanceLine(d, l.RTT.Min)}}); err != nil {
+			return err
+		}
 	}
 	return writePairs(w, summaryWidth, []pair{
 		{"jitter ms", jitterLine(l.Jitter)},

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/peerprobe/peerprobe/node"
@@ -45,19 +46,36 @@ func notNil[T any](s []T) []T {
 	return s
 }
 
+// networkText is who announces a node's address, and in which country it is.
+func networkText(n node.NodeInfo) string {
+	var parts []string
+	if n.ASN != 0 {
+		parts = append(parts, fmt.Sprintf("AS%d", n.ASN))
+	}
+	if n.Country != "" {
+		parts = append(parts, n.Country)
+	}
+	return strings.Join(parts, " ")
+}
+
 func nodesListing(long bool) listing[node.NodeInfo] {
 	id := shortID
 	if long {
 		id = func(s string) string { return s }
 	}
 	return listing[node.NodeInfo]{
-		cols: []column{{name: "city"}, {name: "role"}, {name: "node"}, {name: "ip"}, {name: "silent", right: true}, {name: "tags"}},
+		cols: []column{{name: "city"}, {name: "role"}, {name: "node"}, {name: "ip"}, {name: "silent", right: true}, {name: "tags"}, {name: "network"}, {name: "mark"}},
 		row: func(n node.NodeInfo) []string {
-			return []string{n.City, n.Role, id(n.ID), n.IP, silence(n.SilentMs), strings.Join(n.Tags, ",")}
+			return []string{n.City, n.Role, id(n.ID), n.IP, silence(n.SilentMs), strings.Join(n.Tags, ","), networkText(n), n.Doubt}
 		},
-		csv: []string{"id", "city", "role", "ip", "addrs", "tags", "silentMs"},
+		csv: []string{"id", "city", "role", "ip", "addrs", "tags", "silentMs", "country", "asn", "network", "place", "doubt"},
 		rec: func(n node.NodeInfo) []string {
-			return []string{n.ID, n.City, n.Role, n.IP, strings.Join(n.Addrs, " "), strings.Join(n.Tags, " "), num(&n.SilentMs)}
+			asn := ""
+			if n.ASN != 0 {
+				asn = strconv.FormatUint(uint64(n.ASN), 10)
+			}
+			return []string{n.ID, n.City, n.Role, n.IP, strings.Join(n.Addrs, " "), strings.Join(n.Tags, " "), num(&n.SilentMs),
+				n.Country, asn, n.Network, n.Place, n.Doubt}
 		},
 	}
 }

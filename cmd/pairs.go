@@ -18,6 +18,9 @@ func writePairs(w io.Writer, width int, pairs []pair) error {
 		width = max(width, text.StringWidthWithoutEscSequences(p.name))
 	}
 	for _, p := range pairs {
+		if p.name == "city" {
+			p.value = placeIn(w, p.value)
+		}
 		if _, err := fmt.Fprintf(w, "%s  %s\n", text.Pad(p.name, width, ' '), printable(p.value)); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -34,7 +35,7 @@ func rsCommand(e *env) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return e.registry(c, o) },
 	}
-	c.AddCommand(rsHistoryCommand(e))
+	c.AddCommand(rsHistoryCommand(e), rsPlaceCommand(e))
 	fl := c.Flags()
 	fl.StringVar(&o.cfg.Data, "data", o.cfg.Data, "directory of the network's key and tables")
 	fl.StringVar(&o.cfg.Listen, "listen", o.cfg.Listen, "public HTTP address: /api/v1/join and /healthz, nothing else")
@@ -42,7 +43,8 @@ func rsCommand(e *env) *cobra.Command {
 	fl.StringArrayVar(&o.cfg.P2P, "p2p", o.cfg.P2P, "multiaddr for nodes, several times if need be")
 	fl.StringArrayVar(&o.cfg.Advertise, "advertise", nil, "host or multiaddr under which nodes reach it, several times if need be")
 	fl.StringVar(&o.cfg.GeoMap, "geo-map", "", "file with a prefix and a city a line, for example: 192.0.2.0/24 wuhan")
-	fl.StringVar(&o.cfg.TrustDeclared, "trust-declared", o.cfg.TrustDeclared, "believe a node's --city: never, fallback (where the map has nothing), always")
+	fl.StringVar(&o.cfg.GeoIP, "geoip", "", "MMDB file with cities, asked before the tables that are built in (SIGHUP reads it and --geo-map again)")
+	fl.StringVar(&o.cfg.TrustDeclared, "trust-declared", o.cfg.TrustDeclared, "believe a node's --city: never, fallback (where no table has a city), always")
 	fl.BoolVar(&o.cfg.Tokens, "tokens", false, "admit only nodes with a token; prints the path of the file that holds it")
 	fl.IntVar(&o.cfg.Members, "members", o.cfg.Members, "nodes to expect: sizes limits of connections")
 	fl.StringArrayVar(&o.heads, "heads", nil, "number of heads that a city should have, for example wuhan=3; several times if need be (default 1)")
@@ -52,6 +54,7 @@ func rsCommand(e *env) *cobra.Command {
 	verboseFlag(c, &o.verbose)
 	_ = c.MarkFlagDirname("data")
 	_ = c.MarkFlagFilename("geo-map")
+	_ = c.MarkFlagFilename("geoip", "mmdb")
 	_ = c.RegisterFlagCompletionFunc("trust-declared", cobra.FixedCompletions(trustWords, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("timers", cobra.FixedCompletions(registry.TimerProfiles, cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -97,7 +100,10 @@ func (e *env) registry(c *cobra.Command, o rsOptions) error {
 	if err != nil {
 		return err
 	}
-	return e.stay(c.Context(), r, func() error {
+	ctx, cancel := context.WithCancel(c.Context())
+	wait := onHangup(ctx, r.Reload)
+	defer func() { cancel(); wait() }()
+	return e.stay(ctx, r, func() error {
 		info := r.Info()
 		fmt.Fprintf(e.err, "network %s\n", info.Network)
 		fmt.Fprintf(e.err, "registry %s\n", strings.Join(info.Multiaddrs, " "))

@@ -47,6 +47,9 @@ func writeTable(w io.Writer, cols []column, rows [][]string) error {
 	for _, r := range rows {
 		row := make(table.Row, len(r))
 		for i, cell := range r {
+			if i < len(cols) && cityColumns[cols[i].name] {
+				cell = cityIn(w, cell)
+			}
 			row[i] = printable(cell)
 		}
 		t.AppendRow(row)

@@ -189,7 +189,7 @@ type NodeInfo struct {
 	Network  string   `json:"network,omitempty"` // name of that network
 	Place    string   `json:"place,omitempty"`   // how the registry found the city
 	Doubt    string   `json:"doubt,omitempty"`   // why the city may be wrong; empty: nothing speaks against it
-	SilentMs float64  `json:"silentMs"` // since the head last heard it
+	SilentMs float64  `json:"silentMs"`          // since the head last heard it
 }
 
 // ClusterInfo is one cluster as this node's head knows it.

@@ -3,6 +3,7 @@ package locate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -109,6 +110,24 @@ func Suggest(name string, most int) []string {
 		out = append(out, g.slug(f.city))
 	}
 	return out
+}
+
+// Like gives those of some slugs that are spelt much like a name, the likeliest first.
+func Like(name string, among []string, most int) []string {
+	if CheckName(name) != nil {
+		return nil
+	}
+	want := []rune(Fold(name))
+	limit := mistakes(len(want))
+	var row distanceRow
+	far := make(map[string]int)
+	for _, s := range among {
+		if d := row.distance(want, joined(s), limit); limit > 0 && d <= limit {
+			far[s] = d
+		}
+	}
+	out := slices.SortedFunc(maps.Keys(far), func(a, b string) int { return cmp.Or(cmp.Compare(far[a], far[b]), cmp.Compare(a, b)) })
+	return out[:min(most, len(out))]
 }
 
 // mistakes is how many letters may be wrong in a name of n: in a name of three, one wrong letter makes any other.

@@ -30,7 +30,6 @@ func fuzzServer(f *testing.F) (s *server, remote p2p.Remote, c *client) {
 	s.info.Network, s.info.ID = s.trust.Network(), cluster.IDOf(publicOf(network))
 	s.roster = newRoster(s.trust)
 	s.doorman = &doorman{store: db, roster: s.roster, trust: s.trust, network: s.info.Network}
-	s.light = newLight()
 	s.places, err = openPlaces(Config{Data: f.TempDir(), GeoMapText: locate.DemoMap})
 	if err != nil {
 		f.Fatal(err)

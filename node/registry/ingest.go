@@ -74,7 +74,7 @@ func (s *server) ingest(r p2p.Remote, msg *p2p.ResultsMsg) (added, known int, er
 		return 0, 0, refusal(codeInvalid, "%s", err)
 	}
 	if err == nil && added > 0 {
-		s.light.saw(results)
+		s.places.light.saw(results)
 		s.log.Debug("results stored", "from", r.ID.Short(), "city", city, "added", added, "known", known)
 	}
 	return added, known, err

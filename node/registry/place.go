@@ -61,6 +61,7 @@ type places struct {
 	log   *slog.Logger
 	now   atomic.Pointer[known]
 	asked <-chan struct{} // to read the files again
+	light *light
 }
 
 func openPlaces(cfg Config) (*places, error) {
@@ -68,7 +69,8 @@ func openPlaces(cfg Config) (*places, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &places{cfg: cfg, path: filepath.Join(cfg.Data, overridesFile), log: log}
+	p := &places{cfg: cfg, path: filepath.Join(cfg.Data, overridesFile), log: log, light: newLight()}
+	p.light.at = func(c cluster.City) (locate.Coordinates, bool) { return p.now.Load().locator.At(string(c)) }
 	return p, p.load()
 }
 
@@ -219,7 +221,7 @@ func (s *server) recallMoved(ctx context.Context) {
 // something else than their admissions do.
 func (s *server) recallDoubted(ctx context.Context) {
 	var to []cluster.Peer
-	for id, m := range s.light.weigh(s.roster.all()) {
+	for id, m := range s.places.light.weigh(s.roster.all()) {
 		to = append(to, cluster.Peer{ID: id, Addrs: m.addrs})
 	}
 	s.recall(ctx, to)

@@ -129,7 +129,7 @@ func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluste
 		return refused(no), none, nil
 	}
 	answer, changes, err := t.RegisterAt(now, r.ID, req, cluster.Placement{City: city, Place: place.Place(), Class: class,
-		About: aboutOf(place, s.light.doubt(r.ID, city))})
+		About: aboutOf(place, s.places.light.doubt(r.ID, city))})
 	if err != nil || answer == nil || answer.Error != nil {
 		return answer, changes, err
 	}

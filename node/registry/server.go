@@ -42,7 +42,6 @@ type server struct {
 	desk       *desk
 	audit      *auditor
 	places     *places
-	light      *light
 	doorman    *doorman
 	limiter    *limiter
 	host       *p2p.Host
@@ -86,11 +85,9 @@ func open(ctx context.Context, cfg Config) (_ *server, err error) {
 	if err := os.MkdirAll(cfg.Data, dirMode); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	s.light = newLight()
 	if s.places, err = openPlaces(cfg); err != nil {
 		return nil, err
 	}
-	s.light.at = func(c cluster.City) (locate.Coordinates, bool) { return s.places.now.Load().locator.At(string(c)) }
 	if s.store, err = store.OpenRegistry(cfg.Data); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}

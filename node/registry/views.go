@@ -175,7 +175,7 @@ func (s *server) nodes(ctx context.Context) ([]Node, error) {
 			FirstSeen: time.UnixMilli(n.FirstSeen).UTC(), LastSeen: time.UnixMilli(s.roster.lastHeard(n.ID)).UTC(),
 		}
 		e := readEvidence(m.evidence)
-		v.Where = Where{string(cmp.Or(e.Source, locate.SourceNone)), e.City, e.Observed, string(e.By), e.Conflict, e.Note, s.light.of(n.ID, n.City)}
+		v.Where = Where{string(cmp.Or(e.Source, locate.SourceNone)), e.City, e.Observed, string(e.By), e.Conflict, e.Note, s.places.light.of(n.ID, n.City)}
 		if n.About != nil {
 			v.Country, v.ASN, v.Network = n.About.Country, n.About.ASN, n.About.Network
 		}
