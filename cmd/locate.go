@@ -167,7 +167,7 @@ type placeJSON struct {
 	By      string  `json:"by,omitempty"` // the kind of name that led here
 }
 
-var kindNames = map[int]string{locate.NameSlug: "key", locate.NamePrimary: "name", locate.NameIATA: "airport or city code",
+var nameKinds = map[int]string{locate.NameSlug: "key", locate.NamePrimary: "name", locate.NameIATA: "airport or city code",
 	locate.NameAlias: "other name", locate.NameTown: "town of its prefecture"}
 
 func newPlaceJSON(p locate.Place, by string) placeJSON {
@@ -182,7 +182,7 @@ func (e *env) locateName(f format, name string) error {
 		}
 		return fmt.Errorf("%.60q is no address, and no city is known by that name%s", name, locate.DidYouMean(name))
 	}
-	list := []placeJSON{newPlaceJSON(m.Place, kindNames[m.Kind])}
+	list := []placeJSON{newPlaceJSON(m.Place, nameKinds[m.Kind])}
 	for _, p := range m.Others {
 		list = append(list, newPlaceJSON(p, ""))
 	}
@@ -195,7 +195,7 @@ func (e *env) locateName(f format, name string) error {
 	case formatNDJSON, formatCSV:
 		return placesListing.writeRows(e.out, f, list)
 	}
-	fmt.Fprintf(e.out, "%s is %s (%s)\n\n", printable(name), cityIn(e.out, m.Slug), kindNames[m.Kind])
+	fmt.Fprintf(e.out, "%s is %s (%s)\n\n", printable(name), cityIn(e.out, m.Slug), nameKinds[m.Kind])
 	return writePlace(e.out, m.Place, m.Others)
 }
 
