@@ -375,3 +375,94 @@ func TestShardOf(t *testing.T) {
 		}
 	}
 }
+
+// TestShardSiblings: a head tells the heads of the other shards at once that it leads; they tell one another of one that
+// is new to them.
+func TestShardSiblings(t *testing.T) {
+	n := newNetwork(t, 87)
+	all := n.many("wuhan", 12, 3)
+	heads, _ := n.divided(40*time.Second, 3, all...)
+	n.run(15 * time.Second)
+	n.away = true
+	n.kill(heads[1], true)
+	var next *host
+	n.until(10*time.Second, func() bool {
+		for _, h := range all {
+			if h.m != nil && h.m.leading() && h.m.shard() == 1 {
+				next = h
+			}
+		}
+		return next != nil
+	})
+	if next == nil {
+		t.Fatalf("nobody leads shard 1: %s", n.describe())
+	}
+	n.run(n.delay + n.delay/2) // one way
+	for _, h := range []*host{heads[0], heads[2]} {
+		if i := slices.IndexFunc(h.m.HeadsOf("wuhan"), func(k KnownHead) bool { return k.Shard == 1 && k.Lead.Head == next.id }); i < 0 {
+			t.Errorf("the head of shard %d has not heard who leads shard 1", h.m.shard())
+		}
+	}
+}
+
+// TestShardOutdated: Leads of shards that a city does not have any more are forgotten, and not learned again.
+func TestShardOutdated(t *testing.T) {
+	n := newNetwork(t, 88)
+	all := n.many("wuhan", 12, 3)
+	far := n.join("far", "changsha")
+	heads, _ := n.divided(40*time.Second, 3, all...)
+	n.run(headsEvery + 15*time.Second)
+	var old []Signed
+	for _, h := range heads {
+		old = append(old, h.m.high.raw)
+	}
+	n.registry.SetHeads(n.ms(), "wuhan", 2)
+	after, _ := n.divided(reportEvery+15*time.Second, 2, all...)
+	n.run(headsEvery + 15*time.Second)
+	for _, raw := range old {
+		n.step(far, Learned{Lead: raw})
+		n.step(after[0], Learned{Lead: raw})
+	}
+	if got := far.m.HeadsOf("wuhan"); len(got) != 2 || got[0].Shard != 0 || got[1].Shard != 1 {
+		t.Errorf("changsha knows %d heads of wuhan, want those of two shards", len(got))
+	}
+	if got := after[0].m.HeadsOf("wuhan"); len(got) != 1 || got[0].Shard != 1 {
+		t.Errorf("the head of shard 0 knows %d others", len(got))
+	}
+	if k, ok := far.m.Head("wuhan"); !ok || k.Shard != 0 || k.City != "wuhan" {
+		t.Errorf("the first head of wuhan: %+v", k)
+	}
+}
+
+// TestShardAsks: a node of a city that has been divided anew asks the names of its new list who leads, at once and then
+// every Heartbeat, although the head that it had was heard a moment ago.
+func TestShardAsks(t *testing.T) {
+	n := newNetwork(t, 89)
+	all := n.many("wuhan", 15, 1)
+	n.settled(20*time.Second, all...)
+	n.run(15 * time.Second)
+	changes, err := n.registry.SetHeads(n.ms(), "wuhan", 3)
+	if err != nil || len(changes.Cities) != 1 {
+		t.Fatal(err, changes)
+	}
+	raw := changes.Cities[0].Cert
+	cert := certOf(t, raw)
+	i := slices.IndexFunc(all, func(h *host) bool { return !h.m.leading() && cert.listOf(h.id)[0] != h.id })
+	h := all[i]
+	n.cut = func(from, to ID) bool { return true }
+	n.step(h, Received{From: cert.listOf(h.id)[0], Message: &Message{Cert: &CertMessage{Certificate: raw}}})
+	asked := 0
+	for range 4 {
+		for _, e := range h.saying {
+			if e.Message.WhoIs != nil && slices.Contains(cert.listOf(h.id), e.To) {
+				asked++
+			}
+		}
+		h.saying, h.said = nil, nil
+		n.now = n.now.Add(DefaultTimers().Heartbeat)
+		n.carry(h, h.m.Tick(n.now))
+	}
+	if want := 4 * (len(cert.listOf(h.id)) - 1); asked < want-2 {
+		t.Errorf("%d questions in four heartbeats, want %d", asked, want)
+	}
+}
