@@ -76,7 +76,7 @@ func measure(ctx context.Context, s settings, b *lab.Binary) (all map[string]fig
 			from := lab.Now()
 			d := f.try(t)
 			if s.slow > 0 && d > s.slow {
-				fmt.Fprintf(os.Stderr, "\n%s", t.mesh.Story(t, from))
+				fmt.Fprintf(os.Stderr, "\nfrom %.3f:\n%s", float64(from)/1e9, t.mesh.Story(t, from))
 			}
 			fmt.Fprintf(os.Stderr, " %.3f", d.Seconds())
 			took = append(took, d)

@@ -69,7 +69,7 @@ const atOnce = 4
 // newMesh skips, or fails where everything has to run, unless namespaces can be made here.
 func newMesh(t *testing.T, timers string) *lab.Mesh { return meshOf(t, &raced, timers) }
 
-func meshOf(t *testing.T, b *build, timers string) *lab.Mesh {
+func meshOf(t *testing.T, b *build, timers string, registry ...string) *lab.Mesh {
 	t.Helper()
 	switch why := lab.Missing(); {
 	case why == "":
@@ -78,7 +78,7 @@ func meshOf(t *testing.T, b *build, timers string) *lab.Mesh {
 	default:
 		t.Skip(why)
 	}
-	return lab.NewMesh(t, lab.MeshOptions{Binary: b.get(t), Timers: timers, Patience: patience})
+	return lab.NewMesh(t, lab.MeshOptions{Binary: b.get(t), Timers: timers, Registry: registry, Patience: patience})
 }
 
 // twoCities starts a mesh with nodes at home and one away, and waits until all follow one head.

@@ -34,6 +34,7 @@ type Mesh struct {
 type MeshOptions struct {
 	Binary   *Binary
 	Timers   string        // the registry's --timers; "": the default ones
+	Registry []string      // more flags for the registry
 	Patience time.Duration // how long anything is waited for
 }
 
@@ -83,7 +84,7 @@ func (m *Mesh) StartRegistry(t T) {
 	if m.Options.Timers != "" {
 		args = append(args, "--timers", m.Options.Timers)
 	}
-	m.Registry = m.Start(t, m.Options.Binary, RegistryAddr, m.Dir, args...)
+	m.Registry = m.Start(t, m.Options.Binary, RegistryAddr, m.Dir, append(args, m.Options.Registry...)...)
 }
 
 // RegistryData is the registry's directory.
@@ -285,6 +286,16 @@ func Agree(events []trail.Event, nodes []*Node) (a Agreement, err error) {
 		return a, fmt.Errorf("%w: nobody alive leads %v", errDisagree, a.Term)
 	}
 	return a, nil
+}
+
+// ByShard groups nodes by the shard whose head they follow.
+func ByShard(events []trail.Event, nodes []*Node) map[uint][]*Node {
+	all, shards := views(events), map[uint][]*Node{}
+	for _, n := range nodes {
+		shard := all[n.Events].Term.Shard
+		shards[shard] = append(shards[shard], n)
+	}
+	return shards
 }
 
 // Settle waits until all living nodes of the city follow one of them.
