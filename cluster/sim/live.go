@@ -84,9 +84,19 @@ func (v *invariants) claimed(w *world, p *proc, e cluster.LeadChanged) {
 	if w.cfg.measured {
 		return
 	}
-	if v.live.steady && w.net.loss == 0 || w.undisturbed() && w.reaches(old, p.h) {
+	if v.live.steady && w.net.loss == 0 || w.undisturbed() && w.reaches(old, p.h) && !w.stalled(old, p.h) {
 		w.violate("L4", "%s deposes %s, which lives and reaches the other candidates: %s", p.h.name, old.name, e.Reason)
 	}
+}
+
+// stallFor is how long a stream may have waited for its retransmission for the wait to be a blink's.
+const stallFor = 4 * time.Second
+
+// stalled says that what a head sends to another still waits in TCP for an older reason.
+func (w *world) stalled(head, other *host) bool {
+	c, end := w.net.conn(head.n, other.n)
+	s := &c.dir[end]
+	return len(s.stuck) > 0 && w.now.Sub(s.since) > stallFor || s.last.Sub(w.now) > time.Second
 }
 
 // reaches says that a head has a living candidate beside the one that claims, and not many dead ones.
@@ -293,8 +303,8 @@ func (w *world) calmDown() {
 
 // comeToRest looks after L1 and L2.
 func (w *world) comeToRest(city cluster.City) {
-	if len(w.living(city)) == 0 {
-		return
+	if !slices.ContainsFunc(w.living(city), func(h *host) bool { return !h.trait.transient }) {
+		return // nobody is left who may lead
 	}
 	const pace = 250 * time.Millisecond
 	began := w.now

@@ -74,8 +74,6 @@ func (w *world) live(primary Kind) {
 func (w *world) settle(primary Kind) {
 	w.net.datagrams = w.chance(0.35) || primary == Duplication || primary == Reordering
 	w.net.silent = w.chance(0.1)
-	w.net.delay = w.logUniform(100*time.Microsecond, 60*time.Millisecond)
-	w.net.jitter = w.between(0, w.net.delay)
 	if w.chance(0.3) {
 		w.net.loss = 0.05 * w.rng.Float64()
 	}
@@ -86,6 +84,8 @@ func (w *world) settle(primary Kind) {
 	case r < 0.2:
 		w.cfg.timers = cluster.WANTimers()
 	}
+	w.net.delay = w.logUniform(100*time.Microsecond, w.cfg.timers.ProbeWait/6) // with jitter an answer takes two thirds of the wait for it
+	w.net.jitter = w.between(0, w.net.delay)
 	w.rs.start(w)
 }
 
