@@ -99,7 +99,6 @@ func (m *Machine) stepDown(reason string) {
 	}
 	m.head = nil
 	m.table.forget()
-	m.ledgerFollow(m.clock.now)
 	m.watch.heard, m.watch.base = m.clock.now, m.clock.now
 	m.beat.next, m.beat.nextAsk = m.clock.now, m.clock.now
 	m.event(SteppedDown{Term: m.high.term, Reason: reason})

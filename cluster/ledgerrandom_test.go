@@ -105,3 +105,113 @@ func TestR9CopyFirst(t *testing.T) {
 		t.Error("acknowledging before copying went unnoticed")
 	}
 }
+
+// TestR9BackupChanges: under the same head another candidate becomes the backup, and one comes back that may have lost
+// its disk: each is given everything that is not in the registry.
+func TestR9BackupChanges(t *testing.T) {
+	n := newNetwork(t, 920)
+	all := n.city("changsha", 4)
+	head := n.leader(all...)
+	line := n.inOrder(head)
+	n.away = true
+	keys := n.measure(line[3], 5)
+	n.untilLevel(time.Second, keys, levelBackup)
+	first := n.hosts[head.m.backup()]
+	n.kill(first, true)
+	n.until(20*time.Second, func() bool {
+		b := head.m.backup()
+		return b != "" && b != first.id && head.m.Status().Ledger.Copied == 5 && len(n.hosts[b].disk.held) == 5
+	})
+	second := n.hosts[head.m.backup()]
+	if second == nil || second == first || len(second.disk.held) != 5 {
+		t.Fatalf("the new backup lacks something: %s", n.describe())
+	}
+	copies := n.count["move copy"]
+	n.boot(first) // with its disk: what it offers need not be copied
+	n.until(20*time.Second, func() bool { return head.m.backup() == first.id && head.m.Status().Ledger.Copied == 5 })
+	if n.hosts[head.m.backup()] != first || head.m.Status().Ledger.Copied != 5 {
+		t.Fatalf("the old backup is not the backup again: %+v %s", head.m.Status().Ledger, n.describe())
+	}
+	if n.count["move copy"] != copies {
+		t.Errorf("%d copies were sent to who had them", n.count["move copy"]-copies)
+	}
+	n.loseDisk(first)
+	n.until(20*time.Second, func() bool { return len(first.disk.held) == 5 })
+	if len(first.disk.held) != 5 {
+		t.Errorf("the backup that lost its disk has %d of 5", len(first.disk.held))
+	}
+	n.sound()
+}
+
+// TestR9NewHeadStartsFromNothing: what the old head's backup had counts for nothing until the new head has one.
+func TestR9NewHeadStartsFromNothing(t *testing.T) {
+	n := newNetwork(t, 921)
+	all := n.city("changsha", 3)
+	head := n.leader(all...)
+	line := n.inOrder(head)
+	n.away = true
+	keys := append(n.measure(line[1], 2), n.measure(line[2], 2)...)
+	n.untilLevel(time.Second, keys, levelBackup)
+	n.dropMove = func(_ ID, t *Transfer) bool { return t.Kind == TransferCopy }
+	n.kill(head, true)
+	n.until(5*time.Second, func() bool { return line[1].m.leading() })
+	n.run(5 * time.Second)
+	if l := line[1].m.Status().Ledger; l.Copied != 0 || l.Held != 4 {
+		t.Errorf("copied without a copy: %+v", l)
+	}
+	for _, k := range keys[2:] {
+		if e := line[2].m.ledger.rows[k]; e.level != levelHead {
+			t.Errorf("the new head says level %d", e.level)
+		}
+	}
+	n.dropMove = func(ID, *Transfer) bool { return false }
+	n.until(20*time.Second, func() bool { return line[1].m.Status().Ledger.Copied == 4 })
+	if l := line[1].m.Status().Ledger; l.Copied != 4 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestR9LateAnswers: who missed that results are in the registry asks by name, and gets an answer by name.
+func TestR9LateAnswers(t *testing.T) {
+	n := newNetwork(t, 922)
+	all := n.city("changsha", 3)
+	line := n.inOrder(n.leader(all...))
+	owner, backup := line[2], line[1]
+	keys := n.measure(owner, 4)
+	n.untilLevel(time.Second, keys, levelBackup)
+	n.cut = func(a, b ID) bool { return a == line[0].id }
+	n.upload()
+	n.run(5 * time.Millisecond)
+	n.cut = func(_, _ ID) bool { return false }
+	if len(owner.disk.spool) != 4 || len(backup.disk.held) != 4 {
+		t.Fatal("the answers were not lost")
+	}
+	moved := n.count["move submit"] + n.count["move offer"]
+	n.untilLevel(40*time.Second, keys, levelRegistry)
+	n.until(40*time.Second, func() bool { return len(backup.disk.held) == 0 })
+	if len(backup.disk.held) != 0 || n.count["move submit"]+n.count["move offer"] != moved {
+		t.Errorf("the backup holds %d; sent %v", len(backup.disk.held), n.count)
+	}
+}
+
+// TestRecent is bounded, forgets the oldest, and what it is told to forget.
+func TestRecent(t *testing.T) {
+	r := newRecent(10)
+	key := func(i int) ResultKey { return ResultKey{"n", 1, uint64(i)} }
+	for i := range 25 {
+		r.add(key(i))
+		r.add(key(i))
+	}
+	r.forget(key(20))
+	r.add(key(30))
+	if len(r.at) > 10 || len(r.ring) != 10 || r.has(key(14)) || !r.has(key(16)) || r.has(key(20)) || !r.has(key(30)) {
+		t.Errorf("%d keys, %v", len(r.at), r.at)
+	}
+	r.add(key(20))
+	for i := 40; i < 49; i++ {
+		r.add(key(i))
+	}
+	if !r.has(key(20)) || r.has(key(30)) || len(r.at) != 10 {
+		t.Errorf("%v", r.at)
+	}
+}
