@@ -5,6 +5,7 @@
 # make sim    a million schedules of the simulated election; SEED=N goes on there
 # make bench  how fast it is, beside ping and irtt
 # make load   what one head carries: memory, processor and take-over with up to 10,000 members
+# make compare  the same faults and heartbeats beside memberlist, raft and etcd
 # make agree  the Kademlia model against 100 real heads, and their lookups after 30 of them die
 # make cover  how much of the code the tests run
 # make picture  the picture in the README, from a real run
@@ -26,7 +27,7 @@ TIMEOUT   ?= 8m
 # A checkout without its history builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: test sim schedules build demo faults bench load agree cover deps fmt vet lint cross unit once vuln picture
+.PHONY: test sim schedules build demo faults bench load compare agree cover deps fmt vet lint cross unit once vuln picture
 
 test: deps fmt vet lint cross unit schedules once
 	@$(GO) run .ci/vuln/main.go -db '$(VULNDB)' -unasked-ok
@@ -107,6 +108,10 @@ bench: deps
 
 load:
 	$(GO) run ./testdata/load
+
+# A module of its own: its libraries are downloaded when somebody asks.
+compare: deps
+	cd testdata/compare && $(GO) run .
 
 picture: build
 	$(GO) run ./testdata/picture -o docs/demo.svg ./peerprobe demo --once

@@ -60,6 +60,7 @@ type DHT struct {
 	proto     protocol.ID
 
 	finds, introductions singleflight.Group
+	silent               silentPeers
 
 	ctx    context.Context
 	cancel context.CancelFunc

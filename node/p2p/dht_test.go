@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -228,6 +229,54 @@ func TestMuteHead(t *testing.T) {
 	}
 	if took := time.Since(start); took < findSettle || took > time.Second {
 		t.Errorf("took %v, want a little more than %v", took, findSettle)
+	}
+}
+
+// A head that does not answer costs one question answerTimeout, not ten seconds twice, and the next ones nothing: ten
+// silent ones nearest to a key would otherwise take all of a lookup's time.
+func TestSilentHeadIsPassedOver(t *testing.T) {
+	n := newNet("a")
+	all := n.heads(t, 2)
+	over := make(chan struct{})
+	defer close(over)
+	mute := all[1]
+	mute.p2p.SetStreamHandler(mute.dht.proto, func(s network.Stream) { <-over; _ = s.Reset() })
+	g := gatedHost{Host: all[0].p2p, d: all[0].dht}
+	ask := func() error {
+		s, err := g.NewStream(t.Context(), mute.p2p.ID(), mute.dht.proto)
+		if err != nil {
+			return err
+		}
+		defer s.Reset()
+		if _, err := s.Write([]byte{1, 0}); err != nil {
+			return err
+		}
+		_, err = s.Read(make([]byte, 1))
+		return err
+	}
+	start := time.Now()
+	var timeout net.Error
+	if err := ask(); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("no answer: %v, want a timeout", err)
+	}
+	if took := time.Since(start); took > answerTimeout+patience/10 {
+		t.Errorf("no answer for %v, want %v", took, answerTimeout)
+	}
+	if err := ask(); !errors.Is(err, errSilent) {
+		t.Errorf("asked again: %v, want %v", err, errSilent)
+	}
+	q := &all[0].dht.silent
+	q.mu.Lock()
+	q.until[mute.p2p.ID()] = time.Now().Add(-1)
+	q.mu.Unlock()
+	if q.is(mute.p2p.ID()) || len(q.until) != 0 {
+		t.Error("it is passed over for ever")
+	}
+	for i := range maxSilent + 1 {
+		q.add(peer.ID(numbered("peer", i)))
+	}
+	if len(q.until) > maxSilent {
+		t.Errorf("%d silent peers are remembered, want %d at most", len(q.until), maxSilent)
 	}
 }
 

@@ -2,7 +2,10 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -108,10 +111,81 @@ func (d *DHT) serve(raw network.Stream, inner network.StreamHandler) {
 }
 
 func (g gatedHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
+	if g.d.silent.is(p) {
+		return nil, fmt.Errorf("%s: %w", p, errSilent)
+	}
 	if err := g.d.introduced(ctx, p); err != nil {
 		return nil, err
 	}
-	return g.Host.NewStream(ctx, p, ids...)
+	s, err := g.Host.NewStream(ctx, p, ids...)
+	if err != nil {
+		return nil, err
+	}
+	return promptStream{Stream: s, silent: &g.d.silent}, nil
+}
+
+// kad-dht waits 10 s for an answer, twice, and asks ten heads at a time: of a
+// third of the heads that is silent, ten may be the nearest to a key, and then
+// nobody else is asked before the lookup is over.
+const (
+	// answerTimeout is how long a head may take to answer: a round trip to the
+	// other end of the world, and a second of a busy one's work.
+	answerTimeout = time.Second
+	// silentFor is how long a head that did not is not asked again, by any lookup.
+	silentFor = 10 * time.Second
+	// maxSilent bounds those that are remembered.
+	maxSilent = 1024
+)
+
+var errSilent = errors.New("did not answer a moment ago")
+
+// promptStream is a stream on which every question has to be answered soon.
+type promptStream struct {
+	network.Stream
+	silent *silentPeers
+}
+
+func (s promptStream) Write(b []byte) (int, error) {
+	n, err := s.Stream.Write(b)
+	if err == nil {
+		err = s.Stream.SetReadDeadline(time.Now().Add(answerTimeout))
+	}
+	return n, err
+}
+
+func (s promptStream) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		s.silent.add(s.Conn().RemotePeer())
+	}
+	return n, err
+}
+
+// silentPeers are those that did not answer lately.
+type silentPeers struct {
+	mu    sync.Mutex
+	until map[peer.ID]time.Time
+}
+
+func (q *silentPeers) add(p peer.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.until == nil || len(q.until) >= maxSilent {
+		q.until = make(map[peer.ID]time.Time)
+	}
+	q.until[p] = time.Now().Add(silentFor)
+}
+
+func (q *silentPeers) is(p peer.ID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	until, known := q.until[p]
+	if known && time.Now().After(until) {
+		delete(q.until, p)
+		return false
+	}
+	return known
 }
 
 // introduced makes sure that the peer has accepted our admission, and we its.
@@ -128,6 +202,9 @@ func (d *DHT) introduced(ctx context.Context, p peer.ID) error {
 		ctx, cancel := context.WithTimeout(d.ctx, introduceTimeout)
 		defer cancel()
 		_, err := d.h.Introduce(ctx, cluster.Peer{ID: cluster.ID(p)})
+		if ctx.Err() != nil {
+			d.silent.add(p)
+		}
 		return nil, err
 	})
 	select {

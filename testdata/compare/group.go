@@ -36,7 +36,8 @@ type group struct {
 	stdins []io.Closer
 	lines  chan heardLine
 	views  []view
-	turn   int // memberlist: who dies next
+	over   map[int]bool // by process id: it has said its last
+	turn   int          // memberlist: who dies next
 }
 
 // view is what one member last said.
@@ -58,7 +59,7 @@ func (s settings) start(ctx context.Context, name string) (*group, error) {
 	if name == "etcd" {
 		count = voters
 	}
-	g := &group{name: name, self: s.self, lines: make(chan heardLine, 1024)}
+	g := &group{name: name, self: s.self, lines: make(chan heardLine, 1024), over: map[int]bool{}}
 	var peers []string
 	for range count {
 		at, err := freePort()
@@ -133,11 +134,8 @@ func (g *group) bury(i int) {
 	}
 	pid := g.procs[i].Process.Pid
 	_ = g.procs[i].Process.Kill() // it may be dead already
-	for h := range g.lines {
-		g.hear(h)
-		if h.ended && h.life == pid {
-			break
-		}
+	for !g.over[pid] {
+		g.hear(<-g.lines)
 	}
 	_ = g.procs[i].Wait() // killed: its exit status says so
 	_ = g.stdins[i].Close()
@@ -152,6 +150,9 @@ func (g *group) end() {
 
 // hear takes in a line of a member's present life.
 func (g *group) hear(h heardLine) {
+	if h.ended {
+		g.over[h.life] = true
+	}
 	if g.procs[h.from] == nil || g.procs[h.from].Process.Pid != h.life || h.ended {
 		return
 	}
@@ -175,7 +176,7 @@ func (g *group) await(ctx context.Context, what string, ok func() bool) error {
 		case h := <-g.lines:
 			g.hear(h)
 		case <-limit.C:
-			return fmt.Errorf("not within %v: %s: %+v", patience, what, g.views)
+			return fmt.Errorf("not within %v: %s", patience, what)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

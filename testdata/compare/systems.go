@@ -116,7 +116,7 @@ func actRaft(p part, v *voice) error {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok
 	}))
-	if !before {
+	if !before && p.Index < voters { // the others hear of it from the leader
 		var all raft.Configuration
 		for i, at := range p.Peers {
 			s := raft.Server{ID: raft.ServerID(strconv.Itoa(i)), Address: raft.ServerAddress(at)}
