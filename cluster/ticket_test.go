@@ -209,3 +209,36 @@ func TestJudgeRequester(t *testing.T) {
 		t.Error("a barred initiator is served")
 	}
 }
+
+// TestTicketOfAHigherTerm: the target takes the ticket of a head that it has not heard of yet, and learns of it.
+func TestTicketOfAHigherTerm(t *testing.T) {
+	n, head, target, _ := ticketCity(t)
+	n.away = true
+	n.cut = func(from, to ID) bool { return (from == target.id) != (to == target.id) }
+	heard := head.m.table.rows[target.id]
+	boot, seq := heard.boot, heard.seq
+	n.kill(head, false)
+	var next *host
+	n.until(20*time.Second, func() bool {
+		for _, h := range n.hosts {
+			if h.m != nil && h != target && h.m.leading() {
+				next = h
+			}
+		}
+		return next != nil
+	})
+	if next == nil || next.m.high.term.Compare(target.m.high.term) <= 0 {
+		t.Fatalf("%s", n.describe())
+	}
+	raw, err := next.m.IssueTicket(Picked{Row: target.row, Boot: boot, Seq: seq}, testID("i"), "latency", [16]byte{1}, TicketLimits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := target.m.CheckTicket(n.now, testID("i"), raw, "latency")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.step(target, Learned{Lead: k.Lead}); err != nil || target.m.high.term != next.m.high.term {
+		t.Errorf("%v: it follows %s, the ticket is of %s", err, target.m.high.term, next.m.high.term)
+	}
+}
