@@ -121,7 +121,9 @@ func TestShards(t *testing.T) {
 	if reached := six(t, changsha[1]); reached[1] > 0 || len(reached) != 2 {
 		t.Errorf("six look-ups went to shards %v, and shard 1 is dead", reached)
 	}
-	mustMeasure(t, changsha[1], dht)
+	for range 3 { // whichever of the three the DHT is asked for first
+		mustMeasure(t, changsha[1], dht)
+	}
 
 	// Of shard 2 one node stays: nobody else of its shard can be measured, but others of its city can.
 	last := wuhan[2][0]
