@@ -80,3 +80,33 @@ func TestFoundALowerBoot(t *testing.T) {
 		t.Errorf("it is not heard after the later boot was dropped: alive %v, boot %d", e.alive, e.boot)
 	}
 }
+
+// TestFoundTheLastTakeOver: a candidate that claims the last numbers of an epoch leaves none for anybody else, and who
+// is listed cannot be reborn either. The registry begins a new epoch with the same names as soon as it sees that.
+func TestFoundTheLastTakeOver(t *testing.T) {
+	n := newNetwork(t, 324)
+	all := n.city("wuhan", 3)
+	head := n.leader(all...)
+	liar := n.inOrder(head)[2]
+	l := *head.m.high.lead
+	l.K, l.Head, l.Boot, l.Seq = (MaxK-1)/3*3-1, liar.id, liar.m.self.Boot, 1
+	raw := Sign(DomainLead, &l, SignerOf(liar.key))
+	for _, h := range all[:2] {
+		n.step(h, Received{From: liar.id, Message: &Message{Lead: &raw}})
+	}
+	n.kill(liar, true)
+	first, second := n.inOrder(head)[0], n.inOrder(head)[1]
+	n.run(15 * time.Second)
+	if n.leader(all...) != nil || first.m.high.term.K != l.K {
+		t.Fatalf("somebody leads after the last take-over: %s", n.describe())
+	}
+	a, _, err := n.registry.Register(n.ms(), second.id, &Request{Version: Version, Kind: CallRegister, Self: Peer{second.id, second.row.Addrs},
+		City: "wuhan", Admission: second.row.Admission, Cert: second.m.cert.raw, Lead: raw}, "wuhan", "wuhan", ClassOwn)
+	if err != nil || a.Error != nil {
+		t.Fatal(err, a)
+	}
+	n.step(second, Answered{Kind: CallRegister, Answer: a})
+	if took := n.until(20*time.Second, func() bool { return n.leader(all...) != nil && n.agree(n.leader(all...), all[:2]...) }); took >= 20*time.Second {
+		t.Errorf("no head in a new epoch: %s", n.describe())
+	}
+}

@@ -93,6 +93,12 @@ func (w *world) claimFalsely(p *proc, st *cluster.Status) {
 		n := uint64(len(list))
 		k := st.Term.K + 1
 		k += (uint64(i)+n-k%n)%n + n*uint64(w.rng.IntN(3))
+		if w.chance(0.03) { // uses up the numbers of the epoch
+			k += (cluster.MaxK - 1 - k) / n * n
+		}
+		if k >= cluster.MaxK {
+			return
+		}
 		l := cluster.Lead{Certificate: st.CertRaw, Network: st.Cert.Network, City: p.h.city, Shard: st.Shard, K: k, Head: id,
 			Boot: p.boot, Seq: 1, Addrs: []cluster.Peer{{ID: id, Addrs: p.h.addrs()}}, Reason: "because I want to"}
 		raw := cluster.Sign(cluster.DomainLead, &l, w.signer(p.h.who))

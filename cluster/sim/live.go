@@ -237,6 +237,9 @@ func (w *world) deserted(city cluster.City) bool {
 		return true
 	}
 	for s, hosts := range w.parts(city, c) {
+		if slices.ContainsFunc(hosts, func(h *host) bool { return h.proc.status.Term.K >= cluster.MaxK-cluster.MaxSuccession }) {
+			return true // no take-over is left in this epoch
+		}
 		if len(hosts) > 0 && !slices.ContainsFunc(hosts, func(h *host) bool { return slices.Contains(c.Successions[s], h.who.id) }) {
 			return true
 		}
