@@ -86,18 +86,17 @@ func TestFoundALowerBoot(t *testing.T) {
 func TestFoundTheLastTakeOver(t *testing.T) {
 	n := newNetwork(t, 324)
 	all := n.city("wuhan", 3)
-	head := n.leader(all...)
-	liar := n.inOrder(head)[2]
-	l := *head.m.high.lead
-	l.K, l.Head, l.Boot, l.Seq = (MaxK-1)/3*3-1, liar.id, liar.m.self.Boot, 1
+	liar := n.leader(all...)
+	second, third := n.inOrder(liar)[1], n.inOrder(liar)[2]
+	l := *liar.m.high.lead
+	l.K, l.Seq = MaxK-1, 1 // 65,535 belongs to the first of three
 	raw := Sign(DomainLead, &l, SignerOf(liar.key))
-	for _, h := range all[:2] {
+	for _, h := range []*host{second, third} {
 		n.step(h, Received{From: liar.id, Message: &Message{Lead: &raw}})
 	}
 	n.kill(liar, true)
-	first, second := n.inOrder(head)[0], n.inOrder(head)[1]
 	n.run(15 * time.Second)
-	if n.leader(all...) != nil || first.m.high.term.K != l.K {
+	if n.leader(all...) != nil || second.m.high.term.K != l.K {
 		t.Fatalf("somebody leads after the last take-over: %s", n.describe())
 	}
 	a, _, err := n.registry.Register(n.ms(), second.id, &Request{Version: Version, Kind: CallRegister, Self: Peer{second.id, second.row.Addrs},
@@ -106,7 +105,7 @@ func TestFoundTheLastTakeOver(t *testing.T) {
 		t.Fatal(err, a)
 	}
 	n.step(second, Answered{Kind: CallRegister, Answer: a})
-	if took := n.until(20*time.Second, func() bool { return n.leader(all...) != nil && n.agree(n.leader(all...), all[:2]...) }); took >= 20*time.Second {
+	if took := n.until(20*time.Second, func() bool { return n.leader(all...) != nil && n.agree(n.leader(all...), second, third) }); took >= 20*time.Second {
 		t.Errorf("no head in a new epoch: %s", n.describe())
 	}
 }
