@@ -29,6 +29,8 @@ const (
 	lightSlackMs = 1.0
 	// lightAgree is how many peers have to agree before a node is blamed.
 	lightAgree = 3
+	// lightHeard bounds the peers that are heard against one node.
+	lightHeard = 64
 	// lightCities bounds the cities that a mark names.
 	lightCities = 3
 )
@@ -128,15 +130,22 @@ func (l *light) of(id cluster.ID, city cluster.City) *Doubt {
 }
 
 // weigh finds out anew which placements do not hold, and gives the nodes of
-// which that differs from what their admissions say.
+// which that differs from what their admissions say. One goroutine calls it.
 func (l *light) weigh(nodes map[cluster.ID]member) map[cluster.ID]member {
+	l.mu.Lock()
+	trips := make(map[pair]trip, l.trips.Len())
+	for _, key := range l.trips.Keys() {
+		trips[key], _ = l.trips.Peek(key)
+	}
+	l.mu.Unlock()
+	marks := l.judge(trips, nodes, time.Now()) // without the lock: deliveries go on meanwhile
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.marks
-	l.marks = l.judge(nodes, time.Now())
+	l.marks = marks
 	changed := make(map[cluster.ID]member)
 	for id, m := range nodes {
-		if l.marks[id].brief != before[id].brief {
+		if marks[id].brief != before[id].brief {
 			changed[id] = m
 		}
 	}
@@ -151,10 +160,9 @@ type against struct {
 	km   float64
 }
 
-func (l *light) judge(nodes map[cluster.ID]member, now time.Time) map[cluster.ID]mark {
+func (l *light) judge(trips map[pair]trip, nodes map[cluster.ID]member, now time.Time) map[cluster.ID]mark {
 	says := make(map[cluster.ID][]against)
-	for _, key := range l.trips.Keys() {
-		t, _ := l.trips.Peek(key)
+	for key, t := range trips {
 		a, okA := nodes[key[0]]
 		b, okB := nodes[key[1]]
 		if !okA || !okB || a.city == b.city || now.Sub(t.at) > lightWindow {
@@ -196,34 +204,22 @@ func witness(id cluster.ID, m member) string {
 
 // blame finds the nodes that are elsewhere: those against which the most speak,
 // at least three that do not speak against one another. What is said by the
-// blamed counts no more. Where two speak against each other with equal weight
-// nobody is blamed.
+// blamed counts no more.
 func blame(says map[cluster.ID][]against, witness func(cluster.ID) string) map[cluster.ID]bool {
-	blamed := make(map[cluster.ID]bool)
-	opposed := make(map[pair]bool)
+	c := court{says: says, witness: witness, blamed: make(map[cluster.ID]bool), silent: make(map[cluster.ID]bool), opposed: make(map[pair]bool), weights: make(map[cluster.ID]int)}
 	for id, list := range says {
 		for _, a := range list {
-			opposed[pair{id, a.peer}] = true
+			c.opposed[pair{id, a.peer}] = true
 		}
 	}
-	weight := func(id cluster.ID) int {
-		if blamed[id] {
-			return 0
-		}
-		heard := make(map[string]bool)
-		for _, a := range says[id] {
-			others := slices.ContainsFunc(says[id], func(b against) bool { return !blamed[b.peer] && opposed[pair{a.peer, b.peer}] })
-			if !blamed[a.peer] && !others {
-				heard[witness(a.peer)] = true
-			}
-		}
-		return len(heard)
+	for id := range says {
+		c.weights[id] = c.weight(id)
 	}
 	for {
 		most := 0
 		var top []cluster.ID
-		for id := range says {
-			switch w := weight(id); {
+		for id, w := range c.weights {
+			switch {
 			case w > most:
 				most, top = w, []cluster.ID{id}
 			case w == most:
@@ -231,18 +227,70 @@ func blame(says map[cluster.ID][]against, witness func(cluster.ID) string) map[c
 			}
 		}
 		if most < lightAgree {
-			return blamed
+			return c.blamed
 		}
-		even := slices.ContainsFunc(top, func(a cluster.ID) bool {
-			return slices.ContainsFunc(top, func(b cluster.ID) bool { return opposed[pair{a, b}] })
-		})
-		if even {
-			return blamed
-		}
-		for _, id := range top {
-			blamed[id] = true
+		c.decide(top)
+	}
+}
+
+// decide blames those of the most weight against whom others than they
+// themselves speak. Of the rest nobody knows who is right: they are heard no more.
+func (c *court) decide(top []cluster.ID) {
+	for _, id := range top {
+		c.silent[id] = true
+	}
+	for _, id := range top {
+		delete(c.weights, id)
+		c.blamed[id] = c.weight(id) >= lightAgree
+	}
+	for _, id := range top {
+		for _, a := range c.says[id] {
+			if !c.silent[a.peer] {
+				c.weights[a.peer] = c.weight(a.peer)
+			}
 		}
 	}
+}
+
+// court is the state of one blame.
+type court struct {
+	says    map[cluster.ID][]against
+	witness func(cluster.ID) string
+	blamed  map[cluster.ID]bool
+	silent  map[cluster.ID]bool // whoever was decided on
+	opposed map[pair]bool       // both ways
+	weights map[cluster.ID]int
+}
+
+// weight is how many speak against a node that do not speak against one another:
+// those against whom the fewest of the others speak are heard first.
+func (c *court) weight(id cluster.ID) int {
+	var peers []cluster.ID
+	for _, a := range c.says[id] {
+		if !c.silent[a.peer] {
+			peers = append(peers, a.peer)
+		}
+	}
+	slices.Sort(peers)
+	peers = peers[:min(len(peers), lightHeard)]
+	quarrels := make(map[cluster.ID]int, len(peers))
+	for _, a := range peers {
+		for _, b := range peers {
+			if c.opposed[pair{a, b}] {
+				quarrels[a]++
+			}
+		}
+	}
+	slices.SortStableFunc(peers, func(a, b cluster.ID) int { return cmp.Compare(quarrels[a], quarrels[b]) })
+	var heard []cluster.ID
+	voices := make(map[string]bool)
+	for _, a := range peers {
+		if !slices.ContainsFunc(heard, func(b cluster.ID) bool { return c.opposed[pair{a, b}] }) {
+			heard = append(heard, a)
+			voices[c.witness(a)] = true
+		}
+	}
+	return len(voices)
 }
 
 func newMark(state string, city cluster.City, list []against) mark {
