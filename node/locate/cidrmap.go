@@ -277,17 +277,35 @@ func (p *mapParser) city(name string, at place) (string, error) {
 	case known && at.has && Km(city.At, at.at) > farFromCity:
 		return "", fmt.Errorf("%w: %s is at %.2f,%.2f, %.0f km from there: give a place of your own another name",
 			ErrName, slug, city.At.Lat, city.At.Lon, Km(city.At, at.at))
-	case !known && !at.has && !label(slug) && len(slug) > shortName:
-		if hint := DidYouMean(name); hint != "" {
-			return "", fmt.Errorf("%w: no city is known as %.60q%s A place of your own needs its coordinates behind the name", ErrName, name, hint)
+	case !known && !at.has:
+		if hint := slipOf(slug); hint != "" {
+			return "", fmt.Errorf("%w: no city is known as %.60q: did you mean %s? A place of your own needs its coordinates behind the name",
+				ErrName, name, hint)
 		}
 	}
 	p.names[strings.Clone(key)] = slug
 	return slug, nil
 }
 
-// shortName: of names up to this many letters, most are spelt almost like a city.
-const shortName = 4
+// Of names up to shortName letters most are spelt almost like some town: only cities of bigCity people count then.
+const (
+	shortName = 4
+	bigCity   = 1_000_000
+)
+
+// slipOf is the city that was meant by a name of the operator's making, if it looks like a slip of the pen: it is
+// spelt almost like the city, begins like it, and has no parts as people give them to names of their own.
+func slipOf(slug string) string {
+	if label(slug) {
+		return ""
+	}
+	for _, near := range Suggest(slug, 3) {
+		if p, _ := BySlug(near); near[0] == slug[0] && (len(slug) > shortName || p.People >= bigCity) {
+			return near
+		}
+	}
+	return ""
+}
 
 // parsePrefix reads a prefix or an address, and unmaps it.
 func parsePrefix(text string) (netip.Prefix, error) {

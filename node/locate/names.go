@@ -72,7 +72,7 @@ func Suggest(name string, most int) []string {
 	if g == nil || CheckName(name) != nil {
 		return nil
 	}
-	want := []rune(Fold(name))
+	want := []rune(joined(stripSuffix(Slug(name))))
 	limit := mistakes(len(want))
 	if limit == 0 || len(want) > MaxSlug {
 		return nil

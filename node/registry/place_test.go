@@ -146,7 +146,7 @@ func TestReloadRecalls(t *testing.T) {
 	cfg.GeoMap = filepath.Join(t.TempDir(), "map")
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(cfg.GeoMap, []byte(text), 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(cfg.GeoMap+".new", []byte(text), 0o600), os.Rename(cfg.GeoMap+".new", cfg.GeoMap)); err != nil {
 			t.Fatal(err)
 		}
 	}
