@@ -8,6 +8,21 @@ import (
 	"time"
 )
 
+// resultsTerm is the term of a message about results; nil: it is another.
+func resultsTerm(msg *Message) *Term {
+	switch {
+	case msg.ResAck != nil:
+		return &msg.ResAck.Term
+	case msg.Offer != nil:
+		return &msg.Offer.Term
+	case msg.Want != nil:
+		return &msg.Want.Term
+	case msg.Trim != nil:
+		return &msg.Trim.Term
+	}
+	return nil
+}
+
 // results is what the callers of the machines do with results, and what must be true of them at any time.
 type results struct {
 	acked    map[ResultKey]uint            // the highest level that an owner was told

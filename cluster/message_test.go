@@ -171,6 +171,13 @@ func FuzzMessage(f *testing.F) {
 		if h.m.high.term.Compare(term) < 0 {
 			t.Fatal("High fell")
 		}
+		if at := resultsTerm(m); at != nil { // what goes further than its term
+			*at = h.m.high.term
+			h.m.Step(h.m.clock.now, Received{From: testID("peer"), Message: m})
+			if l := &h.m.ledger; len(l.rows) > 0 || len(l.holders) > 0 {
+				t.Fatalf("a %s of a stranger left %d results", m.Kind(), len(l.rows))
+			}
+		}
 	})
 }
 

@@ -161,10 +161,10 @@ func (n *network) push(p packet) {
 
 func (n *network) step(h *host, in Input) error {
 	before := *h.m
-	heard, version := before.watch.heard, before.table.version
+	heard, version, results := before.watch.heard, before.table.version, before.ledgerStatus()
 	out, err := h.m.Step(n.now, in)
 	if r, ok := in.(Received); ok && lower(r.Message, before.high.term) && h.m.high.term == before.high.term &&
-		(h.m.watch.heard != heard || h.m.table.version != version) {
+		(h.m.watch.heard != heard || h.m.table.version != version || h.m.ledgerStatus() != results) {
 		n.t.Fatalf("S4: %s let a %s of a lower term take effect", h.name, r.Message.Kind())
 	}
 	n.carry(h, out)
@@ -190,7 +190,7 @@ func termIn(msg *Message) *Term {
 	case msg.Resign != nil:
 		return &msg.Resign.Term
 	}
-	return nil
+	return resultsTerm(msg)
 }
 
 // carry does the caller's duties, and checks.

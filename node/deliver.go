@@ -100,9 +100,22 @@ func (d *delivery) run(ctx context.Context) {
 	}
 }
 
-// load tells the machine what an earlier life held.
+// load tells the machine what an earlier life held. What it held for a city that the node has left is nobody's business
+// in this one: the others there hold it, too, and here it goes after a day.
 func (d *delivery) load(ctx context.Context) error {
 	city := string(d.core.status.Load().City)
+	for {
+		keys, err := d.db.HeldElsewhere(city, batchResults)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		if err := d.db.ReleaseHeld(time.Now(), keys); err != nil {
+			return err
+		}
+	}
 	for after := uint64(0); ; {
 		keys, next, err := d.db.HeldKeys(city, after, batchResults)
 		if err != nil || next == after {

@@ -75,6 +75,30 @@ func (db *DB) HeldNext(city string, max, maxBytes int, skip func(probe.Key) bool
 	return results, err
 }
 
+// HeldElsewhere returns keys that wait on behalf of other cities than this one, at most max.
+func (db *DB) HeldElsewhere(city string, max int) (keys []probe.Key, err error) {
+	err = db.file.view("read what is held", func(tx *bbolt.Tx) error {
+		state := tx.Bucket([]byte(tableHeldState))
+		c := tx.Bucket([]byte(tableHeldWait)).Cursor()
+		for n, key := c.First(); n != nil && len(keys) < max; n, key = c.Next() {
+			s, err := decodeHeldState(state.Get(key))
+			if err != nil {
+				return corruptError(db.file.path, err.Error())
+			}
+			if s.city == city {
+				continue
+			}
+			k, err := parseKey(key)
+			if err != nil {
+				return corruptError(db.file.path, err.Error())
+			}
+			keys = append(keys, k)
+		}
+		return nil
+	})
+	return keys, err
+}
+
 // HeldKeys returns keys that wait on behalf of a city, in order, from number after on, at most max; and the number to go
 // on from, which is after where there are no more.
 func (db *DB) HeldKeys(city string, after uint64, max int) (keys []probe.Key, next uint64, err error) {

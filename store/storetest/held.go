@@ -61,6 +61,9 @@ func testHeld(t *testing.T, db Node) {
 	if keys, again, err := db.HeldKeys("wuhan", next, 100); err != nil || again != next || len(keys) != 0 {
 		t.Errorf("keys after the last: %v, %d after %d, %v", keys, again, next, err)
 	}
+	keys, err = db.HeldElsewhere("wuhan", 100)
+	must(t, err)
+	equal(t, "of other cities", keys, keysOf(records(20, 22)))
 	got, err := db.HeldNext("wuhan", 3, math.MaxInt, func(k probe.Key) bool { return k == Record(1).Result.Key })
 	must(t, err)
 	equal(t, "oldest", got, []probe.Result{Result(0), Result(2), Result(3)})

@@ -53,6 +53,7 @@ type Node interface {
 	HeldRecords(keys []probe.Key, maxBytes int) ([]store.ResultRecord, int, error)
 	HeldNext(city string, max, maxBytes int, skip func(probe.Key) bool) ([]probe.Result, error)
 	HeldKeys(city string, after uint64, max int) ([]probe.Key, uint64, error)
+	HeldElsewhere(city string, max int) ([]probe.Key, error)
 	ReleaseHeld(at time.Time, keys []probe.Key) error
 	Recall(max int) ([]probe.Key, error)
 	Expire(before time.Time) (int, error)
