@@ -23,6 +23,7 @@ type conn struct {
 type stream struct {
 	last  cluster.Instant // arrival of what was sent last
 	since cluster.Instant // of the first packet that cannot pass
+	slow  cluster.Instant // when something was last sent that takes more than a second
 	stuck []*cluster.Message
 }
 

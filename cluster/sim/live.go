@@ -96,7 +96,7 @@ const stallFor = 4 * time.Second
 func (w *world) stalled(head, other *host) bool {
 	c, end := w.net.conn(head.n, other.n)
 	s := &c.dir[end]
-	return len(s.stuck) > 0 && w.now.Sub(s.since) > stallFor || s.last.Sub(w.now) > time.Second
+	return len(s.stuck) > 0 && w.now.Sub(s.since) > stallFor || s.slow > 0 && w.now.Sub(s.slow) < 3*stallFor
 }
 
 // reaches says that a head has a living candidate beside the one that claims, and not many dead ones.

@@ -221,7 +221,10 @@ func (w *world) transmit(c *conn, end int, p *proc, to *host, m *cluster.Message
 	}
 	d := w.transit()
 	d += w.resent(w.net.lossOf(p.h.n, to.n), w.rto())
-	if s.last = max(s.last+1, w.now.Add(d)); s.last.Sub(w.now) > aliveMax && !w.net.silent {
+	if s.last = max(s.last+1, w.now.Add(d)); s.last.Sub(w.now) > time.Second {
+		s.slow = w.now
+	}
+	if s.last.Sub(w.now) > aliveMax && !w.net.silent {
 		gen, ends := c.gen, c.end
 		w.after(w.between(aliveMin, aliveMax), func(w *world) { w.closeBoth(c, gen, ends) })
 	}
