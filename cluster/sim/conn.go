@@ -241,17 +241,35 @@ func (w *world) closeBoth(c *conn, gen uint32, ends [2]*proc) {
 func (n *network) flows(now cluster.Instant) bool {
 	for _, row := range n.conns {
 		for _, c := range row {
-			if c == nil || c.end[0] == nil || c.end[1] == nil {
-				continue
-			}
-			for i := range c.dir {
-				if len(c.dir[i].stuck) > 0 || c.dir[i].last.Sub(now) > time.Second {
-					return false
-				}
+			if c != nil && !c.flows(now) {
+				return false
 			}
 		}
 	}
 	return true
+}
+
+func (c *conn) flows(now cluster.Instant) bool {
+	if c.end[0] == nil || c.end[1] == nil {
+		return true
+	}
+	for i := range c.dir {
+		if len(c.dir[i].stuck) > 0 || c.dir[i].last.Sub(now) > time.Second {
+			return false
+		}
+	}
+	return true
+}
+
+// breakStalled ends connections whose retransmission would come after minutes.
+func (n *network) breakStalled(w *world) {
+	for _, row := range n.conns {
+		for _, c := range row {
+			if c != nil && !c.flows(w.now) {
+				w.closeBoth(c, c.gen, c.end)
+			}
+		}
+	}
 }
 
 // unstick sends what could not pass when TCP's timer next runs out.

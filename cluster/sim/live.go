@@ -12,7 +12,7 @@ const (
 	slack       = 1500 * time.Millisecond // handshakes, retransmissions and late timers between two steps of the protocol
 	unitedIn    = 75 * time.Second        // L2: Orphan, a round of calls to the evicted, Evict, and a new list
 	rebornIn    = 130 * time.Second       // where all who may lead are gone: see cluster.RebirthTimes
-	flowsIn     = time.Minute             // by then TCP has sent again what could not pass
+	flowsIn     = 20 * time.Second        // by then keep-alives have closed what is stuck in TCP; without them somebody else must
 	steadyFor   = 6 * time.Second
 	ackedIn     = 5 * time.Second // L5
 	mostPerBeat = 14              // L3: messages of a node in a heartbeat interval, on average
@@ -301,7 +301,9 @@ func (w *world) calmDown() {
 		}
 	}
 	w.run(w.now.Add(2500 * time.Millisecond))
-	w.until(flowsIn, time.Second, func() bool { return w.net.flows(w.now) })
+	if !w.until(flowsIn, time.Second, func() bool { return w.net.flows(w.now) }) {
+		w.net.breakStalled(w)
+	}
 }
 
 // comeToRest looks after L1 and L2.
