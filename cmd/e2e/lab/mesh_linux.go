@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/peerprobe/peerprobe/cmd/e2e/trail"
 	"github.com/peerprobe/peerprobe/node"
-	"github.com/peerprobe/peerprobe/probe"
 )
 
 // Mesh is a registry and nodes, a namespace and a network each, so that the router can drop what any of them says to
@@ -353,17 +352,15 @@ func (m *Mesh) Status(n *Node) (node.Status, error) {
 	return client.Status(ctx)
 }
 
-// Drain asks a node not to lead, or takes that back.
+// Drain asks a node not to lead, without waiting until it does not, or takes that back.
 func (m *Mesh) Drain(t T, n *Node, on bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
-	defer cancel()
-	client, err := node.Dial(node.ControlPath(n.Data))
-	if err == nil {
-		err = client.Drain(ctx, on)
+	args := []string{"drain", "--data", n.Data, "--wait", "0"}
+	if !on {
+		args = []string{"drain", "--data", n.Data, "--undo"}
 	}
-	if err != nil {
-		t.Fatalf("drain %s: %v", n.Addr, err)
+	if out, err := exec.Command(m.Options.Binary.Path, args...).CombinedOutput(); err != nil {
+		t.Fatalf("drain %s: %v: %s", n.Addr, err, out)
 	}
 }
 
@@ -398,81 +395,6 @@ func (m *Mesh) Backup(t T, city string) (a Agreement, backup *Node) {
 		return nil
 	})
 	return a, backup
-}
-
-// Archive are the keys of all results that the registry has, and how often.
-func (m *Mesh) Archive() (map[string]int, error) {
-	found := map[string]int{}
-	for after := ""; ; {
-		var page struct {
-			Results []struct{ Key probe.Key }
-			Next    string
-		}
-		q := url.Values{"limit": {"1000"}}
-		if after != "" {
-			q.Set("after", after)
-		}
-		if err := m.Get(RegistryAddr, "http://127.0.0.1:7402/api/v1/results?"+q.Encode(), &page); err != nil {
-			return nil, err
-		}
-		for _, r := range page.Results {
-			found[r.Key.String()]++
-		}
-		if after = page.Next; after == "" {
-			return found, nil
-		}
-	}
-}
-
-// Judge checks all that was logged so far. The registry has to be up.
-func (m *Mesh) Judge(t T) {
-	t.Helper()
-	for _, v := range m.Violations(t) {
-		t.Errorf("%s", v)
-	}
-	if t.Failed() {
-		t.Logf("%s", m.Story(t, 0))
-	}
-}
-
-// Violations are the promises that were not kept, as far as the logs and the registry prove it.
-func (m *Mesh) Violations(t T) []trail.Violation {
-	t.Helper()
-	archive, err := m.Archive()
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	return trail.Check(m.Events(t), trail.Facts{Registry: archive, Pauses: m.pauses})
-}
-
-// Story is what the logs say of terms since a moment, to be read by people.
-func (m *Mesh) Story(t T, since Moment) string {
-	t.Helper()
-	names := map[string]string{}
-	for _, n := range m.Nodes {
-		names[n.ID], names[n.Events] = n.Addr, n.Addr
-	}
-	quiet := []string{"join", "acked", "ack", "ticket", "accept"}
-	var b strings.Builder
-	for _, e := range m.Events(t) {
-		if e.Mono < int64(since) || slices.Contains(quiet, e.Event) {
-			continue
-		}
-		fmt.Fprintf(&b, "%12.3f %-10s %-9s", float64(e.Mono)/1e9, names[e.File], e.Event)
-		if e.Term != nil {
-			fmt.Fprintf(&b, " %s", e.Term)
-		}
-		if e.High != nil && e.Term != nil && *e.High != *e.Term {
-			fmt.Fprintf(&b, " below %s", e.High)
-		}
-		for _, id := range []string{e.Head, e.ID} {
-			if id != "" {
-				fmt.Fprintf(&b, " %s", names[id])
-			}
-		}
-		fmt.Fprintf(&b, " %s %s\n", e.Reason, e.Text)
-	}
-	return b.String()
 }
 
 // LoseRegistryTables removes what the registry knows, as a lost disk does of which only the keys had a backup.
