@@ -128,9 +128,9 @@ func (g gatedHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 // third of the heads that is silent, ten may be the nearest to a key, and then
 // nobody else is asked before the lookup is over.
 const (
-	// answerTimeout is how long a head may take to answer: a round trip to the
-	// other end of the world, and a second of a busy one's work.
-	answerTimeout = time.Second
+	// answerTimeout is how long a head may take to answer, as long as it may take
+	// to be reached. It leaves a lookup time for others.
+	answerTimeout = DialTimeout
 	// silentFor is how long a head that did not is not asked again, by any lookup.
 	silentFor = 10 * time.Second
 	// maxSilent bounds those that are remembered.

@@ -48,6 +48,7 @@ type cost struct {
 type labJob struct {
 	Self, Bin, Dir string
 	Sizes          []int
+	Of             []string
 	Window         time.Duration
 }
 
@@ -59,7 +60,7 @@ func (s settings) costs(ctx context.Context) ([]cost, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w: %s", err, out)
 	}
-	told, err := json.Marshal(labJob{Self: s.self, Bin: bin, Dir: s.dir, Sizes: s.sizes, Window: s.window})
+	told, err := json.Marshal(labJob{Self: s.self, Bin: bin, Dir: s.dir, Sizes: s.sizes, Of: strings.Split(s.costOf, ","), Window: s.window})
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func runLab(told []byte) error {
 	}
 	var all []cost
 	for _, n := range j.Sizes {
-		for _, system := range []string{"peerprobe", "memberlist"} {
+		for _, system := range j.Of {
 			fmt.Fprintf(os.Stderr, "compare: cost of %d nodes of %s ...\n", n, system)
 			c, err := j.count(system, n)
 			if err != nil {

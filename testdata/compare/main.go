@@ -35,6 +35,7 @@ type settings struct {
 	only   []string
 	sizes  []int // of the comparison of costs
 	window time.Duration
+	costOf string
 	out    string
 	root   string // of peerprobe's repository
 	self   string // this program
@@ -70,6 +71,7 @@ func main() {
 	flag.StringVar(&only, "only", strings.Join(parts, ","), "what to do, with commas between")
 	flag.StringVar(&sizes, "sizes", "10,50,100", "numbers of nodes of which the cost is counted")
 	flag.DurationVar(&s.window, "window", 20*time.Second, "for how long it is counted")
+	flag.StringVar(&s.costOf, "cost-of", "peerprobe,memberlist", "systems of which the cost is counted")
 	flag.StringVar(&s.out, "o", "", "file for the figures as JSON")
 	flag.StringVar(&s.root, "root", "../..", "peerprobe's repository")
 	flag.Parse()

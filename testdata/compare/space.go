@@ -78,6 +78,9 @@ func enterSpace(told []byte) error {
 	if err := errors.Join(quietV6(), ip("link", "set", "lo", "up"), ip("addr", "add", j.Addr+"/16", "dev", "eth0"), ip("link", "set", "eth0", "up")); err != nil {
 		return err
 	}
+	if err := os.Unsetenv(actorEnv); err != nil { // of two, the first would count
+		return err
+	}
 	return syscall.Exec(j.Argv[0], j.Argv, append(os.Environ(), j.Env...))
 }
 
@@ -207,16 +210,11 @@ func (f *field) memberlists(n int) error {
 		peers = append(peers, nodeAddress(i)+":7946")
 	}
 	for i := range n {
-		p := part{Index: i, Peers: append(append([]string{}, peers[:1]...), peers[1:]...)}
-		told, err := json.Marshal(p)
+		told, err := json.Marshal(part{Index: i, Peers: peers})
 		if err != nil {
 			return err
 		}
-		s, err := f.node(i, []string{f.job.Self, string(told)}, []string{actorEnv + "=memberlist"})
-		if err != nil {
-			return err
-		}
-		if _, err := s.hear(sayReady); err != nil {
+		if _, err := f.node(i, []string{f.job.Self, string(told)}, []string{actorEnv + "=memberlist"}); err != nil {
 			return err
 		}
 	}
