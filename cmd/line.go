@@ -72,7 +72,7 @@ func lineTexts(line []node.CandidateInfo) (out []string) {
 func watchersText(line []node.CandidateInfo) string {
 	var ids []string
 	for _, c := range line {
-		if c.Place > 0 && !c.Self && (c.State == "backup" || c.State == "alive" || c.State == "unwell") {
+		if c.State == "backup" || c.State == "alive" || c.State == "unwell" { // the head itself is neither
 			ids = append(ids, shortID(c.Node))
 		}
 	}

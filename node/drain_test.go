@@ -152,6 +152,7 @@ func TestStatusShowsTheSuccession(t *testing.T) {
 		!s.Succession[s.InLine].Self || s.ClaimsAfterMs != float64(1750+1000*(s.InLine-1)) {
 		t.Errorf("a candidate: %+v", s)
 	}
+	eventually(t, b, "what its loop and its disk measured", func(s node.Status) bool { return s.Vitals.LateMs != nil && s.Vitals.SyncMs != nil })
 	for _, n := range []*node.Node{a, b} {
 		list, err := n.Clusters(testContext(t))
 		if err != nil || len(list) != 1 {

@@ -225,6 +225,16 @@ func TestSlowLoop(t *testing.T) {
 	})
 }
 
+// Fsyncs of the hard state count as those of the probe do.
+func TestSlowHardState(t *testing.T) {
+	inWard(t, func(t *testing.T, w *ward) {
+		for range fewestSyncs {
+			w.saved(slowTook)
+		}
+		w.expect(t, 1, unfitDisk, 3*fitnessEvery)
+	})
+}
+
 // Draining begins and ends at once, and hides what else there is.
 func TestDraining(t *testing.T) {
 	inWard(t, func(t *testing.T, w *ward) {
