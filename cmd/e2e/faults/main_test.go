@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 }
 
 // atOnce is how many tests run side by side: most of their time they wait.
-const atOnce = 4
+const atOnce = 5
 
 // newMesh skips, or fails where everything has to run, unless namespaces can be made here.
 func newMesh(t *testing.T, timers string) *lab.Mesh { return meshOf(t, &raced, timers) }
