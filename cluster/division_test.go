@@ -262,93 +262,120 @@ func TestOneEpochOneCertificate(t *testing.T) {
 	}
 }
 
+// life6 is a registry whose disk and clock cannot be trusted, and the field that it has signed for.
+type life6 struct {
+	t      *testing.T
+	seed   uint64
+	rng    *rand.Rand
+	table  *Table
+	now    int64
+	names  [][]string
+	epochs map[uint64][32]byte
+	best   Signed // the highest certificate in the field, and its head's Lead
+	lead   Signed
+	head   string
+	backup TableState
+}
+
 func s6(t *testing.T, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 6))
-	repeat := fmt.Sprintf("go test ./cluster -run TestOneEpochOneCertificate (seed %d)", seed)
+	l := &life6{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 6)), now: startMs, names: shardNames(3, 3), epochs: make(map[uint64][32]byte)}
+	l.open(TableState{})
+	for range 60 {
+		l.now = startMs + l.rng.Int64N(20) // a clock that stands nearly still, and goes back
+		l.step(l.names[l.rng.IntN(3)][l.rng.IntN(3)])
+	}
+	if len(l.epochs) < 3 {
+		t.Logf("only %d epochs: %s", len(l.epochs), l.repeat())
+	}
+}
+
+func (l *life6) repeat() string {
+	return fmt.Sprintf("go test ./cluster -run TestOneEpochOneCertificate (seed %d)", l.seed)
+}
+
+func (l *life6) open(state TableState) {
 	cfg := DefaultTableConfig()
 	cfg.Rebirth = RebirthTimes{1, 1, 1}
-	open := func(state TableState) *Table {
-		table, err := NewTable(networkPublic(), SignerOf(networkKey()), state, cfg, func() uint16 { return 7 })
-		if err != nil {
-			t.Fatal(repeat, err)
-		}
-		return table
+	var err error
+	if l.table, err = NewTable(networkPublic(), SignerOf(networkKey()), state, cfg, func() uint16 { return 7 }); err != nil {
+		l.t.Fatal(l.repeat(), err)
 	}
-	table, now := open(TableState{}), int64(startMs)
-	names := shardNames(3, 3)
-	epochs := make(map[uint64][32]byte)
-	var best, lead Signed // the highest certificate in the field, and its head's Lead
-	var head string
-	var backup TableState
-	note := func(cert Signed) {
-		if cert.Empty() {
-			return
-		}
-		c := certOf(t, cert)
-		if was, ok := epochs[c.Epoch]; ok && was != cert.Hash() {
-			t.Fatalf("two certificates have epoch %d: %s", c.Epoch, repeat)
-		}
-		epochs[c.Epoch] = cert.Hash()
-		if best.Empty() || c.Epoch > certOf(t, best).Epoch {
-			best = cert
-			for _, name := range slices.Concat(names...) {
-				if c.Successions[0][0] == testID(name) {
-					head, lead = name, shardLead(t, cert, 0, name)
-				}
-			}
+}
+
+// note checks a certificate that was signed, and puts it into the field.
+func (l *life6) note(cert Signed) {
+	l.t.Helper()
+	if cert.Empty() {
+		return
+	}
+	c := certOf(l.t, cert)
+	if was, ok := l.epochs[c.Epoch]; ok && was != cert.Hash() {
+		l.t.Fatalf("two certificates have epoch %d: %s", c.Epoch, l.repeat())
+	}
+	l.epochs[c.Epoch] = cert.Hash()
+	if !l.best.Empty() && c.Epoch <= certOf(l.t, l.best).Epoch {
+		return
+	}
+	l.best = cert
+	for _, name := range slices.Concat(l.names...) {
+		if c.Successions[0][0] == testID(name) {
+			l.head, l.lead = name, shardLead(l.t, cert, 0, name)
 		}
 	}
-	show := func() {
-		if !lead.Empty() {
-			a, _, err := table.Report(now, testID(head), &Request{Version: Version, Kind: CallReport, Self: Peer{testID(head), nil}, Lead: lead, Cert: best})
-			if err != nil {
-				t.Fatal(repeat, err)
-			}
-			note(a.Cert)
-		}
+}
+
+// show is the report of the highest head in the field.
+func (l *life6) show() {
+	if l.lead.Empty() {
+		return
 	}
-	for range 60 {
-		now = startMs + rng.Int64N(20) // a clock that stands nearly still, and goes back
-		name := names[rng.IntN(3)][rng.IntN(3)]
-		switch rng.IntN(8) {
-		case 0, 1:
-			note(register(t, table, now, name, "wuhan").Cert)
-		case 2, 3:
-			if lead.Empty() {
-				continue
-			}
-			a, _ := call(t, table, now, CallPropose, head, lead, head, name)
-			note(a.Cert)
-		case 4:
-			changes, _ := table.SetHeads(now, "wuhan", 1+uint(rng.IntN(3)))
-			for _, c := range changes.Cities {
-				note(c.Cert)
-			}
-		case 5: // rebirth
-			req := &Request{Version: Version, Kind: CallRegister, Self: Peer{testID(name), nil}, Cert: best, CutOffMs: 1000}
-			all := make(map[ID]bool)
-			for _, n := range slices.Concat(names...) {
-				all[testID(n)] = true
-			}
-			a, _, err := table.Rebirth(now, testID(name), req, Sight{Up: time.Hour, Heard: func(ID) int64 { return 0 }, Unreached: all})
-			if err == nil {
-				note(a.Cert)
-			} else if !errors.Is(err, ErrNoRebirth) {
-				t.Fatal(repeat, err)
-			}
-		case 6:
-			backup = TableState{Nodes: table.Nodes(), Cities: table.Cities()}
-		case 7: // the disk is lost, or an old copy of it comes back; the quiet window holds until the field has shown itself
-			if table = open(backup); rng.IntN(2) == 0 {
-				table = open(TableState{})
-			}
-			table.SetQuiet(true)
-			note(register(t, table, now, name, "wuhan").Cert)
-			show()
-			table.SetQuiet(lead.Empty() && !best.Empty())
-		}
+	a, _, err := l.table.Report(l.now, testID(l.head), &Request{Version: Version, Kind: CallReport, Self: Peer{testID(l.head), nil}, Lead: l.lead, Cert: l.best})
+	if err != nil {
+		l.t.Fatal(l.repeat(), err)
 	}
-	if len(epochs) < 3 {
-		t.Logf("only %d epochs: %s", len(epochs), repeat)
+	l.note(a.Cert)
+}
+
+func (l *life6) step(name string) {
+	l.t.Helper()
+	switch l.rng.IntN(8) {
+	case 0, 1:
+		l.note(register(l.t, l.table, l.now, name, "wuhan").Cert)
+	case 2, 3:
+		if !l.lead.Empty() {
+			a, _ := call(l.t, l.table, l.now, CallPropose, l.head, l.lead, l.head, name)
+			l.note(a.Cert)
+		}
+	case 4:
+		changes, _ := l.table.SetHeads(l.now, "wuhan", 1+uint(l.rng.IntN(3)))
+		for _, c := range changes.Cities {
+			l.note(c.Cert)
+		}
+	case 5:
+		l.rebirth(name)
+	case 6:
+		l.backup = TableState{Nodes: l.table.Nodes(), Cities: l.table.Cities()}
+	case 7: // the disk is lost, or an old copy of it comes back; the quiet window holds until the field has shown itself
+		if l.open(l.backup); l.rng.IntN(2) == 0 {
+			l.open(TableState{})
+		}
+		l.table.SetQuiet(true)
+		l.note(register(l.t, l.table, l.now, name, "wuhan").Cert)
+		l.show()
+		l.table.SetQuiet(false)
+	}
+}
+
+func (l *life6) rebirth(name string) {
+	req := &Request{Version: Version, Kind: CallRegister, Self: Peer{testID(name), nil}, Cert: l.best, CutOffMs: 1000}
+	all := make(map[ID]bool)
+	for _, n := range slices.Concat(l.names...) {
+		all[testID(n)] = true
+	}
+	a, _, err := l.table.Rebirth(l.now, testID(name), req, Sight{Up: time.Hour, Heard: func(ID) int64 { return 0 }, Unreached: all})
+	if err == nil {
+		l.note(a.Cert)
+	} else if !errors.Is(err, ErrNoRebirth) {
+		l.t.Fatal(l.repeat(), err)
 	}
 }

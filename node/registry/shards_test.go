@@ -47,35 +47,7 @@ func TestShards(t *testing.T) {
 	cfg.Heads = map[string]uint{"长沙": 3}
 	r := start(t, cfg)
 	all := r.sharded(3, 2)
-	first := all[0][0]
-	cert, lead := first.becomeHead()
-	for _, c := range slices.Concat(all...) {
-		if c != first {
-			c.register(cluster.Request{})
-		}
-	}
-	for deadline := time.Now().Add(testWait); ; { // it thinks about it once a second
-		a := first.call(cluster.Request{Kind: cluster.CallReport, Cert: cert, Lead: lead, Admission: first.adm})
-		if parsed, err := first.net.Certificate(a.Cert); err != nil {
-			t.Fatal(err)
-		} else if len(parsed.Successions) == 3 {
-			cert = a.Cert
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the city is not divided")
-		}
-	}
-	parsed, _ := first.net.Certificate(cert)
-	heads := make([]*client, 3)
-	for s, list := range parsed.Successions {
-		i := slices.IndexFunc(all[s], func(c *client) bool { return c.id() == list[0] })
-		if i < 0 || len(list) != 2 {
-			t.Fatalf("shard %d: %v", s, list)
-		}
-		heads[s] = all[s][i]
-		heads[s].call(cluster.Request{Kind: cluster.CallTakeover, Cert: cert, Lead: heads[s].shardLead(cert, 0), Admission: heads[s].adm})
-	}
+	cert, heads := r.divide(all)
 	for s, h := range heads {
 		at := time.Now()
 		if ack, err := h.deliver(h.batch(h.shardLead(cert, 0), h.result(uint64(s)+1, at))); err != nil || ack.Error != nil || ack.Added != 1 {
@@ -95,31 +67,7 @@ func TestShards(t *testing.T) {
 	if ack, err := heads[2].deliver(heads[2].batch(heads[2].shardLead(cert, 0), heads[2].result(91, time.Now()))); err != nil || ack.Error != nil {
 		t.Errorf("the head of another shard does not: %+v, %v", ack, err)
 	}
-	check := func(r *running) {
-		t.Helper()
-		clusters, err := r.Clusters(context.Background())
-		if err != nil || len(clusters) != 1 {
-			t.Fatal(err, clusters)
-		}
-		c := clusters[0]
-		if c.Heads != 3 || len(c.Shards) != 3 || c.Members != 6 || c.Head != p2p.IDText(heads[0].id()) || len(c.Succession) != 6 {
-			t.Fatalf("%+v", c)
-		}
-		for s, shard := range c.Shards {
-			want := heads[s]
-			if s == 1 {
-				want = backup
-			}
-			if shard.Shard != s || shard.Head != p2p.IDText(want.id()) || shard.Members != 2 || len(shard.Succession) != 2 || shard.HeadIP == "" || shard.Reason != "test" {
-				t.Errorf("shard %d: %+v", s, shard)
-			}
-		}
-		n := len(c.Changes)
-		if late, high := c.Changes[n-1], c.Changes[n-2]; late.Shard != 1 || !late.Late || high.Shard != 1 || high.Late || high.Head != p2p.IDText(backup.id()) || high.At.IsZero() {
-			t.Errorf("changes %+v", c.Changes)
-		}
-	}
-	check(r)
+	checkShards(t, r, heads, backup)
 	audit := r.auditOf(t, auditHead)
 	if len(audit) != 6 || !strings.HasPrefix(audit[0].Answer, "shard 1, term ") || !strings.Contains(audit[0].Answer, "of late") || strings.Contains(audit[1].Answer, "of late") {
 		t.Errorf("audit %+v", audit)
@@ -130,7 +78,68 @@ func TestShards(t *testing.T) {
 		}
 	}
 	r.close()
-	check(start(t, cfg))
+	checkShards(t, start(t, cfg), heads, backup)
+}
+
+// divide registers everybody, has the first one lead until the city is divided, and the first of each shard lead that.
+func (r *running) divide(all [][]*client) (cluster.Signed, []*client) {
+	r.t.Helper()
+	first := all[0][0]
+	cert, lead := first.becomeHead()
+	for _, c := range slices.Concat(all...) {
+		if c != first {
+			c.register(cluster.Request{})
+		}
+	}
+	for deadline := time.Now().Add(testWait); ; {
+		a := first.call(cluster.Request{Kind: cluster.CallReport, Cert: cert, Lead: lead, Admission: first.adm})
+		if parsed, err := first.net.Certificate(a.Cert); err != nil {
+			r.t.Fatal(err)
+		} else if len(parsed.Successions) == 3 {
+			cert = a.Cert
+			break
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatal("the city is not divided")
+		}
+	}
+	parsed, _ := first.net.Certificate(cert)
+	heads := make([]*client, 3)
+	for s, list := range parsed.Successions {
+		i := slices.IndexFunc(all[s], func(c *client) bool { return c.id() == list[0] })
+		if i < 0 || len(list) != 2 {
+			r.t.Fatalf("shard %d: %v", s, list)
+		}
+		heads[s] = all[s][i]
+		heads[s].call(cluster.Request{Kind: cluster.CallTakeover, Cert: cert, Lead: heads[s].shardLead(cert, 0), Admission: heads[s].adm})
+	}
+	return cert, heads
+}
+
+// checkShards: the city is shown with its shards; backup leads shard 1 now.
+func checkShards(t *testing.T, r *running, heads []*client, backup *client) {
+	t.Helper()
+	clusters, err := r.Clusters(context.Background())
+	if err != nil || len(clusters) != 1 {
+		t.Fatal(err, clusters)
+	}
+	c := clusters[0]
+	if c.Heads != 3 || len(c.Shards) != 3 || c.Members != 6 || c.Head != p2p.IDText(heads[0].id()) || len(c.Succession) != 6 {
+		t.Fatalf("%+v", c)
+	}
+	for s, shard := range c.Shards {
+		want := heads[s]
+		if s == 1 {
+			want = backup
+		}
+		if shard.Shard != s || shard.Head != p2p.IDText(want.id()) || shard.Members != 2 || len(shard.Succession) != 2 || shard.HeadIP == "" || shard.Reason != "test" {
+			t.Errorf("shard %d: %+v", s, shard)
+		}
+	}
+	n := len(c.Changes)
+	if late, high := c.Changes[n-1], c.Changes[n-2]; late.Shard != 1 || !late.Late || high.Shard != 1 || high.Late || high.Head != p2p.IDText(backup.id()) || high.At.IsZero() {
+		t.Errorf("changes %+v", c.Changes)
+	}
 }
 
 // A restart with other timers gives a city a new epoch when its head next calls.
