@@ -22,7 +22,7 @@ type results struct {
 	spool map[cluster.ResultKey]bool // own, not yet known to be in the registry
 	held  map[cluster.ResultKey]bool // of others or as head; true: known to be in the registry
 	seq   uint64
-	news  bool // something may have to be shipped
+	queue []cluster.ResultKey // what a head would have to ship, as it came
 }
 
 // keep holds a result for others.
@@ -30,8 +30,12 @@ func (r *results) keep(k cluster.ResultKey) {
 	if r.held == nil {
 		r.held = make(map[cluster.ResultKey]bool)
 	}
-	r.held[k] = r.held[k] || false
-	r.news = r.news || !r.held[k]
+	if _, known := r.held[k]; !known {
+		r.held[k] = false
+		if !r.spool[k] {
+			r.queue = append(r.queue, k)
+		}
+	}
 }
 
 // uplink is a head's stream of results to the registry.
@@ -146,7 +150,8 @@ func (w *world) submit(p *proc, n int) []cluster.ResultKey {
 	for range n {
 		r.seq++
 		k := cluster.ResultKey{Node: p.h.who.id, Boot: p.boot, Seq: r.seq}
-		r.spool[k], r.news = true, true
+		r.spool[k] = true
+		r.queue = append(r.queue, k)
 		w.ledger.put(p.h, k, false)
 		f := w.ledger.fact(k)
 		f.owner, f.at = p.h, w.now
@@ -258,16 +263,11 @@ func (w *world) ship(p *proc) {
 			return
 		}
 		r := &p.h.disk.results
-		if !r.news {
-			return
-		}
-		var keys []cluster.ResultKey
-		for _, k := range sortedKeys(r.held, r.spool) {
-			if !r.held[k] && len(keys) < uplinkBatch {
-				keys = append(keys, k)
-			}
-		}
-		r.news = len(keys) > 0
+		r.queue = slices.DeleteFunc(r.queue, func(k cluster.ResultKey) bool {
+			released, held := r.held[k]
+			return released || !held && !r.spool[k]
+		})
+		keys := slices.Clone(r.queue[:min(len(r.queue), uplinkBatch)])
 		if len(keys) > 0 {
 			gen := w.rs.gen
 			w.after(2*w.transit(), func(w *world) {

@@ -13,7 +13,7 @@ const (
 	unitedIn    = 75 * time.Second        // L2: Orphan, a round of calls to the evicted, Evict, and a new list
 	rebornIn    = 130 * time.Second       // where all who may lead are gone: see cluster.RebirthTimes
 	flowsIn     = 20 * time.Second        // by then keep-alives have closed what is stuck in TCP; without them somebody else must
-	steadyFor   = 6 * time.Second
+	steadyFor   = ackedIn + 200*time.Millisecond
 	ackedIn     = 5 * time.Second // L5
 	mostPerBeat = 14              // L3: messages of a node in a heartbeat interval, on average
 	calmLoss    = 0.05

@@ -32,7 +32,7 @@ type Outcome struct {
 }
 
 // codecEvery: so many messages go through the codec that each kind does in every schedule.
-const codecEvery = 16
+const codecEvery = 32
 
 // Schedule lives through the schedule of a seed.
 func Schedule(seed uint64, o Options) Outcome {
@@ -104,10 +104,12 @@ func (w *world) nodes() int {
 
 // storm lets faults strike: the kind that this schedule is about, some others, and what deposes heads.
 func (w *world) storm(primary Kind) {
-	length := w.between(15*time.Second, 30*time.Second)
+	length := w.between(12*time.Second, 24*time.Second)
 	switch primary {
 	case HandOver: // a head hands over only after a tenure
-		w.run(w.now.Add(time.Minute))
+		if w.chance(0.6) {
+			w.run(w.now.Add(time.Minute))
+		}
 	case Extinction: // the registry names another head only after a while
 		length += w.between(40*time.Second, 80*time.Second)
 	}
