@@ -199,3 +199,30 @@ func BenchmarkDecodeBatch(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHold: durable results a second at a head, in batches as members send them, from 1 and 16 members at once.
+func BenchmarkHold(b *testing.B) {
+	for _, members := range []int{1, 16} {
+		for _, size := range []int{1, 64, 512} {
+			b.Run(fmt.Sprint("members=", members, "/batch=", size), func(b *testing.B) {
+				db := openTest(b)
+				one := sampleResults(1)[0]
+				var seq atomic.Uint64
+				b.SetParallelism((members + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						recs := make([]ResultRecord, size)
+						for i := range recs {
+							recs[i].Result = one
+							recs[i].Result.Key.Seq = seq.Add(1)
+						}
+						if _, err := db.Hold("changsha", recs); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "results/s")
+			})
+		}
+	}
+}
