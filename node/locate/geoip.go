@@ -17,8 +17,9 @@ var ErrGeoIP = errors.New("bad MMDB file")
 const (
 	// MaxGeoIPBytes bounds an MMDB file: the largest that are sold have below a gigabyte.
 	MaxGeoIPBytes = 2 << 30
-	// probed is how many networks of a file are read to see that it tells places at all.
-	probed = 1000
+	// probed is how many networks of a file are read to see that it tells places at all, and walked at most how
+	// many are passed for that: a damaged file may have none, and no end.
+	probed, walked = 1000, 200_000
 )
 
 // GeoIP is an MMDB file of the operator: GeoLite2 and GeoIP2 (nested), DB-IP's, or flat ones like
@@ -56,11 +57,15 @@ func ParseGeoIP(b []byte) (g *GeoIP, err error) {
 		return nil, fmt.Errorf("%w: %w: it is damaged, cut off, or something else; fetch it again", ErrGeoIP, err)
 	}
 	g = &GeoIP{db: db, kind: db.Metadata.DatabaseType}
-	n, useful := 0, 0
-	for r := range db.Networks() {
-		if n++; n > probed {
+	n, passed, useful := 0, 0, 0
+	for r := range db.Networks(maxminddb.IncludeNetworksWithoutData()) {
+		if passed++; n == probed || passed > walked {
 			break
 		}
+		if r.Err() == nil && !r.Found() {
+			continue
+		}
+		n++
 		var v any
 		if err := r.Decode(&v); err != nil {
 			return nil, fmt.Errorf("%w: %w: it is damaged; fetch it again", ErrGeoIP, err)

@@ -130,6 +130,18 @@ func TestClassify(t *testing.T) {
 			t.Errorf("%s is %s, want %s", addr, got, want)
 		}
 	}
+	for first := range 256 { // the short cut leaves nothing out
+		for _, rest := range [][3]byte{{0, 0, 1}, {64, 0, 1}, {16, 0, 1}, {18, 0, 1}, {51, 100, 1}, {168, 0, 1}, {254, 0, 1}, {0, 113, 1}, {0, 2, 1}} {
+			a := netip.AddrFrom4([4]byte{byte(first), rest[0], rest[1], rest[2]})
+			special := a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified()
+			for _, s := range specials {
+				special = special || s.prefix.Contains(a)
+			}
+			if got := Classify(a); (got != ClassPublic) != special {
+				t.Errorf("%s is %s", a, got)
+			}
+		}
+	}
 	if got := Classify(netip.Addr{}); got != ClassOther {
 		t.Errorf("an invalid address is %s", got)
 	}

@@ -36,10 +36,30 @@ var specials = []struct {
 	{netip.MustParsePrefix("64:ff9b:1::/48"), ClassOther}, // RFC 8215, local NAT64
 }
 
+// specialOctet are the first octets of IPv4 addresses that may be special: nine of ten addresses are done with that.
+var specialOctet = func() (octets [256]bool) {
+	for _, o := range []int{10, 127, 169, 172, 192} { // those that netip knows
+		octets[o] = true
+	}
+	for o := 224; o < 256; o++ {
+		octets[o] = true
+	}
+	for _, s := range specials {
+		if s.prefix.Addr().Is4() {
+			octets[s.prefix.Addr().As4()[0]] = true
+		}
+	}
+	return octets
+}()
+
 // Classify tells what kind of address addr is. Only a public address is ever
 // looked up in tables of the world; the operator's own map comes before that.
 func Classify(addr netip.Addr) Class {
-	addr = addr.Unmap().WithZone("")
+	addr = addr.Unmap()
+	if addr.Is4() && !specialOctet[addr.As4()[0]] {
+		return ClassPublic
+	}
+	addr = addr.WithZone("")
 	if inside, ok := translated(addr); ok {
 		if Classify(inside) == ClassPublic {
 			return ClassPublic
@@ -72,10 +92,11 @@ var (
 
 // translated is the IPv4 address of a host behind a translator or a 6to4 router, which says where it is.
 func translated(addr netip.Addr) (netip.Addr, bool) {
+	if !addr.Is6() {
+		return addr, false
+	}
 	b := addr.As16()
 	switch {
-	case addr.Is4():
-		return addr, false
 	case nat64.Contains(addr):
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case sixToFour.Contains(addr):
