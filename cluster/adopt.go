@@ -108,7 +108,7 @@ func (m *Machine) setHigh(v leadView) {
 	m.note.changed = m.clock.now
 	m.watch = watch{heard: m.clock.now, met: m.watch.met, certAt: m.watch.certAt, seq: v.lead.Seq, reqs: m.watch.reqs, probers: make(map[ID]uint64)}
 	m.beat.backup = ""
-	m.beat.nextAsk = m.clock.now
+	m.beat.asked, m.beat.nextAsk = 0, m.clock.now.Add(m.jitter())
 }
 
 // setCert records the highest certificate.

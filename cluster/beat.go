@@ -10,7 +10,9 @@ const (
 	rowToHeadEvery = 10               // every so many heartbeats carry the full row
 	rowsToNewHead  = 2                // so do the first ones to a new head: one may be lost
 	lateTenths     = 35               // a member is heard lately when its last heartbeat is younger than 3.5 intervals
-	stormSpread    = time.Millisecond // per member: spreads the first heartbeats to a new head
+	stormSpread    = time.Millisecond // per member: a handshake's work for a head; spreads calls and heartbeats to a new one
+	stormFrom      = 50               // members; fewer call at once
+	stormAsked     = 2                // candidates that a member of a large city asks at a time: a connection to each costs them all
 	siblingsAsked  = 3                // heads of other shards that an orphan asks: each knows the heads of all
 )
 
@@ -21,6 +23,7 @@ type beat struct {
 	rows    int     // so many of the next heartbeats carry the row
 	sent    uint64  // heartbeats since the start
 	seq     uint64
+	asked   int    // candidates asked since the head was lost or changed
 	members uint32 // of the city, as the head says
 	backup  ID     // as the head says
 	health  string // why this node should not lead, as its caller says
@@ -42,13 +45,27 @@ func (m *Machine) interval(id ID) time.Duration {
 	return m.timers().HeartbeatAll
 }
 
-// jitter spreads the first heartbeats of a large city to its new head; a candidate does not wait.
+// crowded says that this node is one of very many who lose their head at the same moment. A candidate never waits.
+func (m *Machine) crowded() bool {
+	return m.beat.members >= stormFrom && !m.candidate(m.self.ID) && !m.restarted()
+}
+
+// jitter spreads what all members of a large city would do at once: ask who leads, and beat at a new head. It ends
+// in time for the new head's patience, see storm.
 func (m *Machine) jitter() time.Duration {
-	spread := min(time.Duration(m.beat.members)*stormSpread, m.timers().HeartbeatAll)
-	if m.candidate(m.self.ID) || spread < 50*stormSpread {
+	if !m.crowded() {
 		return 0
 	}
+	spread := min(time.Duration(m.beat.members)*stormSpread, m.timers().Evict/2)
 	return time.Duration(m.env.rng.Int64N(int64(spread)))
+}
+
+// storm is how much longer than Evict a new head waits for the members that it took over: each has to connect.
+func (m *Machine) storm() time.Duration {
+	if m.table.alive < stormFrom {
+		return 0
+	}
+	return 2 * time.Duration(m.table.alive) * stormSpread
 }
 
 // orphan says that this node knows no head, or none that lives, as far as it has seen since its boot.
@@ -149,11 +166,27 @@ func (m *Machine) whoIs() *WhoIs { return &WhoIs{High: m.high.raw, Boot: m.self.
 // askAround asks the last head, the candidates, the peers named in High and some heads of other shards who leads. A node that booted
 // while High says that it leads resigns with the same breath (R5).
 func (m *Machine) askAround() {
-	asked := slices.Clone(m.list())
-	take := func(id ID) {
-		if id != "" && !slices.Contains(asked, id) {
-			asked = append(asked, id)
+	for _, id := range m.askable() {
+		if m.restarted() && m.candidate(id) {
+			m.send(id, &Message{Resign: &Resign{Term: m.high.term}})
 		}
+		m.send(id, &Message{WhoIs: m.whoIs()})
+	}
+}
+
+// askable are those who may know who leads: all of them; for a member of a large city the next in turn.
+func (m *Machine) askable() []ID {
+	var all []ID
+	take := func(id ID) {
+		if id != "" && !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	if m.high.lead != nil && !m.watch.down {
+		take(m.high.head())
+	}
+	for i, n := uint64(1), uint64(len(m.list())); i <= n; i++ {
+		take(m.list()[(m.high.term.K+i)%n]) // the next in line first
 	}
 	take(m.high.head())
 	if m.high.lead != nil {
@@ -164,12 +197,15 @@ func (m *Machine) askAround() {
 	for _, h := range m.siblings()[:min(len(m.siblings()), siblingsAsked)] {
 		take(h.lead.Head)
 	}
-	for _, id := range asked {
-		if m.restarted() && m.candidate(id) {
-			m.send(id, &Message{Resign: &Resign{Term: m.high.term}})
-		}
-		m.send(id, &Message{WhoIs: m.whoIs()})
+	if !m.crowded() || len(all) <= stormAsked {
+		return all
 	}
+	var turn []ID
+	for i := range stormAsked {
+		turn = append(turn, all[(m.beat.asked+i)%len(all)])
+	}
+	m.beat.asked += stormAsked
+	return turn
 }
 
 func (m *Machine) onWhoIs(from ID, q *WhoIs) error {

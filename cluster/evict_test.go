@@ -192,7 +192,7 @@ func TestBeaconsToAllAreSpread(t *testing.T) {
 	n.boot(head) // it starts a headship with nobody, and they come within a moment
 	n.run(2 * time.Second)
 	beat(2)
-	head.m.table.begin(n.now, DefaultTimers().BeaconAll) // as after a take-over
+	head.m.table.begin(n.now, DefaultTimers().BeaconAll, 0) // as after a take-over
 	told, most := make(map[ID][]Instant), 0
 	for i := range 100 {
 		n.now = n.now.Add(500 * time.Millisecond)

@@ -35,7 +35,7 @@ func (m *Machine) takeOffice() {
 	m.head = &headship{since: m.clock.now}
 	m.watch.met = true
 	m.putSelf()
-	m.table.begin(m.clock.now, m.timers().BeaconAll)
+	m.table.begin(m.clock.now, m.timers().BeaconAll, m.storm())
 	m.ledgerOffice()
 }
 

@@ -217,10 +217,11 @@ func (t *memberTable) remove(id ID) {
 	}
 }
 
-// begin starts a headship: everybody has to be heard anew. Beacons to all are spread over the time between two.
-func (t *memberTable) begin(now Instant, beaconAll time.Duration) {
+// begin starts a headship: everybody has to be heard anew, and is waited for so much longer than later. Beacons to all
+// are spread over the time between two.
+func (t *memberTable) begin(now Instant, beaconAll, longer time.Duration) {
 	for _, e := range t.rows {
-		e.heard, e.last = false, now
+		e.heard, e.last = false, now.Add(longer)
 	}
 	i, n := 0, time.Duration(max(t.alive, 1))
 	t.each(chainTold, func(e *member) bool {

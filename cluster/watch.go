@@ -279,7 +279,7 @@ func (m *Machine) hint() {
 		m.send(id, &Message{ProbeRes: m.testify(w.probers[id])})
 	}
 	clear(w.probers)
-	m.beat.nextAsk = m.clock.now
+	m.beat.asked, m.beat.nextAsk = 0, m.clock.now.Add(m.jitter())
 	if _, d, ok := m.inLine(); ok && d == 1 && w.probe != nil {
 		m.countNoes()
 	}
