@@ -274,9 +274,37 @@ func (p *peer) runEvents(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-p.events:
+			if joined, ok := e.(cluster.MemberJoined); ok {
+				e = p.joined(joined)
+			}
 			p.report(e)
 		}
 	}
+}
+
+// joinBatch is how many members that join together are written down together: each write waits for the disk, and a
+// city that changes its head may bring thousands.
+const joinBatch = 256
+
+// joined keeps the rows of members that joined one after the other. It returns the event after them; nil: none came.
+func (p *peer) joined(first cluster.MemberJoined) (next cluster.Event) {
+	rows := []cluster.Row{first.Row}
+	for len(rows) < joinBatch && next == nil {
+		select {
+		case next = <-p.events:
+			if e, ok := next.(cluster.MemberJoined); ok {
+				rows, next = append(rows, e.Row), nil
+			}
+			continue
+		default:
+		}
+		break
+	}
+	for _, r := range rows {
+		p.cfg.Log.Info("member joined", "node", p2p.IDText(r.ID))
+	}
+	p.kept("members", p.files.db.PutRows(rows...))
+	return next
 }
 
 func (p *peer) report(e cluster.Event) {
@@ -297,9 +325,6 @@ func (p *peer) report(e cluster.Event) {
 		p.audit("handover", p2p.IDText(e.To), e.Reason)
 	case cluster.Unsure:
 		log.Warn("in doubt whether this node still leads", "on", e.On, "pause", e.Pause)
-	case cluster.MemberJoined:
-		log.Info("member joined", "node", p2p.IDText(e.Row.ID))
-		p.kept("member", p.files.db.PutRows(e.Row))
 	case cluster.MemberEvicted:
 		log.Info("member evicted", "node", p2p.IDText(e.ID), "silent", e.Silence)
 		p.host.ClosePeer(e.ID) // a dead connection would be handed out again otherwise
