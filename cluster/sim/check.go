@@ -34,12 +34,10 @@ type place struct {
 
 // seen is what a host has shown of itself.
 type seen struct {
-	high    cluster.Term // S2
-	raw     *cluster.Lead
-	asleep  cluster.Instant // since when it is frozen
-	naps    []nap
-	waking  cluster.Instant
-	missing int
+	high   cluster.Term // S2
+	raw    *cluster.Lead
+	asleep cluster.Instant // since when it is frozen
+	naps   []nap
 }
 
 // nap is a time during which a process was frozen.
@@ -52,16 +50,6 @@ const maxNaps = 16
 func (s *seen) slept(now cluster.Instant) {
 	s.naps = append(s.naps, nap{s.asleep, now})
 	s.naps = s.naps[max(0, len(s.naps)-maxNaps):]
-	s.waking = now
-}
-
-// awake is how long of the time from a to b the process was not frozen.
-func (s *seen) awake(a, b cluster.Instant) (d cluster.Instant) {
-	d = b - a
-	for _, n := range s.naps {
-		d -= max(0, min(b, n.to)-max(a, n.from))
-	}
-	return d
 }
 
 func newInvariants() invariants {

@@ -10,8 +10,6 @@ import (
 type conn struct {
 	end     [2]*proc // whose connection it is; nil: closed at this end
 	gen     uint32   // of the connection
-	dialled uint32   // generation of the dial under way; 0: none
-	dials   uint32
 	queue   [2][]*cluster.Message
 	notTill [2]cluster.Instant
 	dir     [2]stream // [0] from end 0 to end 1

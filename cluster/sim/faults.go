@@ -20,8 +20,6 @@ type weather struct {
 	tape   []taped // what was said lately, for those who repeat it
 	calm   bool    // nothing goes wrong any more
 	dead   []*host // who died, in order
-	fresh  int     // number of the next new node
-	since  cluster.Instant
 }
 
 type taped struct {
@@ -248,8 +246,6 @@ func clockStep(w *world, _ *fault) func(w *world) {
 // leap moves a monotonic clock forward.
 func (w *world) leap(h *host, d time.Duration) {
 	w.log("the monotonic clock of %s leaps by %v", h.name, d)
-	h.seen.naps = append(h.seen.naps, nap{w.now, w.now}) // seen by the machine as a pause
-	h.seen.waking = w.now
 	h.clock.adjust(w.now, h.clock.ppm, d)
 	w.rearm(h)
 }

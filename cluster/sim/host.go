@@ -291,7 +291,7 @@ func (w *world) carry(p *proc, out cluster.Output) {
 	if out.Hard != nil && !w.persist(p, *out.Hard) {
 		return
 	}
-	w.after1(p, &out)
+	w.watch.check(w, p, &out)
 	for _, e := range out.Out {
 		w.send(p, e)
 	}
@@ -307,11 +307,6 @@ func (w *world) carry(p *proc, out cluster.Output) {
 	if p.h.proc == p {
 		w.arm(p)
 	}
-}
-
-// after1 checks what a step left behind.
-func (w *world) after1(p *proc, out *cluster.Output) {
-	w.watch.check(w, p, out)
 }
 
 // persist makes the hard state durable. A disk that refuses ends the process.

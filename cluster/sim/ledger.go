@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -116,9 +117,9 @@ func (l *ledger) survives(w *world, k cluster.ResultKey, f *fact) {
 	}
 }
 
-func sortedKeys(maps_ ...map[cluster.ResultKey]bool) []cluster.ResultKey {
+func sortedKeys(sets ...map[cluster.ResultKey]bool) []cluster.ResultKey {
 	var out []cluster.ResultKey
-	for _, m := range maps_ {
+	for _, m := range sets {
 		out = append(out, slices.Collect(maps.Keys(m))...)
 	}
 	slices.SortFunc(out, compareKeys)
@@ -343,4 +344,8 @@ func (l *ledger) acked(w *world, p *proc, e cluster.Acked) {
 		}
 		l.survives(w, k, f)
 	}
+}
+
+func compareKeys(a, b cluster.ResultKey) int {
+	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Boot, b.Boot), cmp.Compare(a.Seq, b.Seq))
 }

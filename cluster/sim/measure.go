@@ -178,9 +178,7 @@ func (w *world) strikeHead(b Blow) (TakeOver, error) {
 		head.proc.stopped = true
 		w.step(head.proc, cluster.Stopping{})
 	case BlowPair:
-		for _, h := range w.byID[head.proc.status.Backup] {
-			down = append(down, h)
-		}
+		down = append(down, w.byID[head.proc.status.Backup]...)
 		for _, h := range down {
 			w.kill(h, false)
 		}
@@ -298,7 +296,7 @@ func (c CityConfig) Peace(length time.Duration, step func() error) (*Peace, erro
 	return p, nil
 }
 
-// pass lets time pass in pieces, so that it can be interrupted.
+// pass lets time go by in pieces, so that it can be interrupted.
 func (w *world) pass(length time.Duration, step func() error) error {
 	for end := w.now.Add(length); w.now < end; {
 		if err := step(); err != nil {
