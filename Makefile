@@ -74,6 +74,9 @@ cross:
 	  GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build ./... ; \
 	  GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) vet ./... ; \
 	done
+	@for tag in nocn nogeo; do echo "build with -tags $$tag, and test node/locate"; \
+	  $(GO) build -tags $$tag ./... && $(GO) test -count 1 -tags $$tag ./node/locate ; \
+	done
 
 # A test that was skipped fails here: PEERPROBE_TEST_ALL tells the tests, and the summary counts. -count 1, because
 # go's cache does not see that cmd/e2e builds and runs the whole program.

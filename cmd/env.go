@@ -25,7 +25,7 @@ type env struct {
 }
 
 func newEnv(in io.Reader, out, errw io.Writer) *env {
-	e := &env{in: in, out: localised(out, os.Getenv), err: localised(errw, os.Getenv), getenv: os.Getenv}
+	e := &env{in: in, out: out, err: errw, getenv: os.Getenv}
 	e.sockets = node.FindSockets
 	e.controlPath = node.ControlPath
 	e.dial = func(path string) (api, error) { return node.Dial(path) }

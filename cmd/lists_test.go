@@ -15,7 +15,8 @@ func filledRunner(t *testing.T) *runner {
 	r.node.status = sampleStatus()
 	r.node.nodes = []node.NodeInfo{
 		{ID: idA, City: "changsha", IP: "61.187.55.100", Addrs: []string{"/ip4/61.187.55.100/tcp/7001"}, Role: "head"},
-		{ID: idB, City: "武汉", IP: "61.183.207.49", Role: "endpoint", Tags: []string{"ssd", "ipv6"}, SilentMs: 1234.5},
+		{ID: idB, City: "武汉", IP: "61.183.207.49", Role: "endpoint", Tags: []string{"ssd", "ipv6"}, SilentMs: 1234.5,
+			Country: "CN", ASN: 4134, Network: "Chinanet", Place: "武汉 (world table, declared changsha)", Doubt: "disproved: too near to nodes of changsha"},
 	}
 	r.node.clusters = []node.ClusterInfo{
 		{City: "changsha", Head: idB, HeadIP: "61.187.55.100", Term: "1a2b/0", Members: 5, Succession: []string{idB, idA, idC, idD}, Reason: "first", Own: true,

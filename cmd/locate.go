@@ -176,6 +176,9 @@ func newPlaceJSON(p locate.Place, by string) placeJSON {
 
 func (e *env) locateName(f format, name string) error {
 	m, ok := locate.Resolve(name)
+	if !ok && len(locate.Tables()) == 0 {
+		return fmt.Errorf("%.60q is no address, and this program was built without the table of cities (-tags nogeo)", name)
+	}
 	if !ok {
 		if err := locate.CheckName(name); err != nil {
 			return err
@@ -211,7 +214,7 @@ func writePlace(w io.Writer, p locate.Place, others []locate.Place) error {
 	if p.Region != "" {
 		in = p.Region + ", " + p.Country
 	}
-	rows := []pair{{"city", p.Slug}, {"name", strings.TrimSpace(p.Name + " " + p.Chinese)}, {"in", in},
+	rows := []pair{{"key", p.Slug}, {"name", strings.TrimSpace(p.Name + " " + p.Chinese)}, {"in", in},
 		{"at", fmt.Sprintf("%.4f,%.4f", p.At.Lat, p.At.Lon)}, {"geonames", strconv.FormatUint(uint64(p.ID), 10)}}
 	if p.People > 0 {
 		rows = append(rows, pair{"people", strconv.Itoa(p.People)})

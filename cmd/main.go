@@ -43,6 +43,7 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 
 // run executes one command line in this environment.
 func (e *env) run(ctx context.Context, args []string) int {
+	e.out, e.err = localised(e.out, e.getenv), localised(e.err, e.getenv)
 	root := newRoot(e)
 	root.SetArgs(args)
 	root.SetIn(e.in)

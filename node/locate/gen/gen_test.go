@@ -59,7 +59,9 @@ func write(w *tar.Writer, s string) error {
 
 // Gaps between ranges are network 0, and where two overlap the first holds.
 func TestUnits(t *testing.T) {
-	row := func(from, to string, n uint64) asRange { return asRange{netip.MustParseAddr(from), netip.MustParseAddr(to), n} }
+	row := func(from, to string, n uint64) asRange {
+		return asRange{netip.MustParseAddr(from), netip.MustParseAddr(to), n}
+	}
 	for _, tt := range []struct {
 		rows []asRange
 		last uint64
