@@ -379,3 +379,35 @@ func (l *life6) rebirth(name string) {
 		l.t.Fatal(l.repeat(), err)
 	}
 }
+
+// TestShardProposals: the heads of all shards propose at the same time. One is first, the others claim in its epoch and
+// propose again at once.
+func TestShardProposals(t *testing.T) {
+	n := newNetwork(t, 90)
+	all := n.many("wuhan", 24, 4)
+	heads, _ := n.divided(40*time.Second, 4, all...)
+	n.run(40 * time.Second)
+	n.away = true
+	for _, h := range heads { // everybody's list should be another one now: the first behind the head is the last
+		second := n.hosts[h.m.list()[1]]
+		row := second.row
+		row.Priority.Reachable = false
+		n.step(second, SelfChanged{Row: row})
+	}
+	n.run(30 * time.Second)
+	n.away = false
+	for _, h := range heads {
+		l := &h.m.head.list
+		if slices.Equal(h.m.wanted(), h.m.list()) {
+			t.Fatalf("the head of shard %d is content", h.m.shard())
+		}
+		l.dirty, l.waiting, l.last, l.after, l.looked = true, false, 0, 0, 0
+	}
+	n.run(3 * time.Second)
+	lists := n.registry.cities["wuhan"].cert.cert.Successions
+	for s, h := range heads {
+		if got := h.m.wanted(); !slices.Equal(got, lists[s]) {
+			t.Errorf("shard %d: the list is %v after 3 s, wanted %v", s, lists[s], got)
+		}
+	}
+}

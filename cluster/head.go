@@ -62,7 +62,7 @@ func (h *headship) enter(m *Machine) {
 	if m.shards() > 1 && slices.Equal(h.list.names, m.list()) {
 		last = h.list.last // another shard's list has changed: this one is as old as before
 	}
-	h.list = listState{dirty: true, last: last, names: m.list(), after: h.list.after, asked: h.list.asked, waiting: h.list.waiting, looked: h.list.looked}
+	h.list = listState{dirty: true, last: last, names: m.list(), under: h.list.under, after: h.list.after, asked: h.list.asked, waiting: h.list.waiting, looked: h.list.looked}
 	m.copyAgain()
 }
 

@@ -20,15 +20,16 @@ const (
 
 // listState is the upkeep of the succession.
 type listState struct {
-	dirty   bool    // who lives, or their priorities, changed
-	due     bool    // the list should be another one
-	waiting bool    // a Propose is under way
-	asked   Instant // when it was sent
-	last    Instant // when the present list came
-	names   []ID    // the present list
-	dueAt   Instant // when to propose, if due
-	after   Instant // not before: the registry did not answer
-	looked  Instant // when the list was last compared with what it should be
+	dirty   bool     // who lives, or their priorities, changed
+	due     bool     // the list should be another one
+	waiting bool     // a Propose is under way
+	asked   Instant  // when it was sent
+	last    Instant  // when the present list came
+	names   []ID     // the present list
+	under   [32]byte // the certificate under which it was asked for another
+	dueAt   Instant  // when to propose, if due
+	after   Instant  // not before: the registry did not answer
+	looked  Instant  // when the list was last compared with what it should be
 }
 
 // contender is a living member that may stand in the list.
@@ -153,7 +154,7 @@ func (m *Machine) runList() {
 		l.due, l.dueAt = true, at
 		return
 	}
-	l.waiting, l.asked = true, now
+	l.waiting, l.asked, l.under = true, now, m.cert.hash
 	m.call(CallPropose)
 }
 
@@ -223,5 +224,8 @@ func (m *Machine) answered(in Answered) {
 	}
 	if v, err := newCertView(m.env.trust, a.Cert); err == nil && m.offerCert(v) && !m.leading() && m.high.lead != nil && m.freshEpoch() {
 		m.tellCert()
+	}
+	if in.Kind == CallPropose && m.leading() && m.cert.hash != m.head.list.under {
+		m.head.list.after = 0 // refused only because another shard was first: this one leads in the new epoch too by now
 	}
 }

@@ -67,7 +67,7 @@ type Status struct {
 	HeadAddr   string          `json:"headAddr,omitempty"` // the first at which its claim says that it listens
 	Backup     string          `json:"backup,omitempty"`
 	Members    int             `json:"members"`              // of the cluster, as far as this node knows
-	Heads      int             `json:"heads"`                // other cities' heads in the table
+	Heads      int             `json:"heads"`                // heads in the table: of other cities, and of other shards of this one
 	LastChange string          `json:"lastChange,omitempty"` // why the term last rose
 	Change     *HeadChange     `json:"change,omitempty"`     // when another head last took over, and why; nil: not since the start
 	Succession []CandidateInfo `json:"succession"`           // in the order of take-over, who leads first
