@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,6 +158,19 @@ func TestUnreachablePeer(t *testing.T) {
 	p.wg.Wait()
 	p.send(cluster.Envelope{To: to.ID, Message: &cluster.Message{}}) // after the end: dropped
 	p.wg.Wait()
+}
+
+// Who is turned away comes again later and later, and not together with the others.
+func TestPauseAfterFailedDials(t *testing.T) {
+	p, s := newPeers(testHost(t), slog.New(slog.DiscardHandler)), &sender{}
+	for _, want := range []time.Duration{retryDropped, 2 * retryDropped, 4 * retryDropped, 4 * retryDropped} {
+		if got := p.pause(s, fmt.Errorf("handshake: %w", syscall.ECONNRESET)); got < want || got > want+want/2 {
+			t.Errorf("a pause of %v, want %v to %v", got, want, want+want/2)
+		}
+	}
+	if got := p.pause(s, context.DeadlineExceeded); got != retryDropped {
+		t.Errorf("a peer that is silent is left alone for %v, want %v", got, retryDropped)
+	}
 }
 
 // What everybody is told waits for its turn to dial, so that dials do not starve one another; whoever calls here in

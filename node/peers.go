@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
@@ -16,7 +19,8 @@ const (
 	peerIdle     = 2 * time.Minute        // a stream nobody wrote to is closed; heartbeats and beacons come far more often
 	peerSweep    = peerIdle / 4           // how often such streams are looked for
 	peerDial     = 2 * time.Second        // as Suspect + ProbeWait: an answer that comes later is no use
-	retryDropped = 500 * time.Millisecond // after a failed dial, messages to the peer are dropped for so long
+	retryDropped = 500 * time.Millisecond // after a failed dial, messages to the peer are dropped for so long,
+	retryDoubled = 2                      // doubled so often while it turns this node away: a head whom all call at once does
 
 	// announceDials is how many peers are dialled at a time for what all of them are told. A new head tells ten thousand:
 	// at once, each of the handshakes would last longer than peerDial and all would fail. libp2p itself dials 160 at a time.
@@ -162,11 +166,26 @@ func (p *peers) open(s *sender, e cluster.Envelope) *p2p.Stream {
 	defer cancel()
 	stream, err := p.host.Open(ctx, cluster.Peer{ID: s.id, Addrs: e.Addrs}, p2p.ProtoMember, cluster.MaxMessage)
 	if err != nil {
-		s.notBefore.Store(time.Now().Add(retryDropped).UnixNano())
+		s.notBefore.Store(time.Now().Add(p.pause(s, err)).UnixNano())
 		p.log.Debug("peer not reached", "to", p2p.IDText(s.id), "kind", e.Message.Kind(), "err", err)
 		return nil
 	}
+	s.fails = 0
 	return stream
+}
+
+// pause is how long a peer is left alone after a dial that failed: longer and longer while it answers, but has no room.
+// Nodes differ in that, by their identity, so that those who were turned away together do not come again together. A
+// peer that is silent or gone may be back the next moment.
+func (p *peers) pause(s *sender, err error) time.Duration {
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+		s.fails = 0
+		return retryDropped
+	}
+	wait := retryDropped << min(s.fails, retryDoubled)
+	s.fails++
+	id := p.host.ID()
+	return wait + wait*time.Duration(id[len(id)-1])/512
 }
 
 // announces says that the message goes to everybody: the peers dial in as well, when they miss their head.
@@ -193,6 +212,7 @@ type sender struct {
 	id        cluster.ID
 	nudge     chan struct{} // a message came while another is on its way; holds at most one token
 	stream    *p2p.Stream   // whoever writes has it; nobody does: under mu
+	fails     int           // times in a row that it turned this node away; likewise
 	notBefore atomic.Int64  // unix ns: no new dial before this
 
 	mu      sync.Mutex

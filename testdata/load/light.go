@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -42,13 +45,14 @@ type outbox struct {
 	dialing bool
 	waiting []*cluster.Message
 	again   time.Time // no dial before this
+	fails   int       // dials in a row
 }
 
 // As in package node.
 const (
 	inboxSize  = 64
 	maxWaiting = 64
-	dialAgain  = 500 * time.Millisecond
+	dialAgain  = 500 * time.Millisecond // doubled twice
 	dialLimit  = 2 * time.Second
 )
 
@@ -157,7 +161,15 @@ func (l *light) open(ctx context.Context, e cluster.Envelope, o *outbox) {
 	o.dialing, o.stream = false, s
 	if err != nil {
 		l.crowd.noDial.Add(1)
-		o.again = time.Now().Add(dialAgain)
+		wait := dialAgain
+		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) { // turned away: as package node does
+			wait <<= min(o.fails, 2)
+			wait += wait * time.Duration(l.id[len(l.id)-1]) / 512
+			o.fails++
+		}
+		o.again = time.Now().Add(wait)
+	} else {
+		o.fails = 0
 	}
 	for _, msg := range o.waiting {
 		if o.stream == nil || !l.write(o, cluster.Envelope{To: e.To, Message: msg}) {
