@@ -17,8 +17,8 @@ import (
 // How long things may take before the lab gives up on them. The program may be built with the race detector and the
 // machine busy with other work: these are limits of patience, not of performance.
 const (
-	readyPatience = 60 * time.Second
-	stopPatience  = 20 * time.Second
+	readyPatience = 2 * time.Minute
+	stopPatience  = 40 * time.Second
 )
 
 // Process is one long-running peerprobe in a namespace of its own.
