@@ -15,7 +15,7 @@ const (
 
 func (w *world) suspicious(from cluster.ID) bool {
 	for _, h := range w.byID[from] {
-		if h.trait.lied {
+		if h.trait.lied || h.trait.twice {
 			return true
 		}
 	}
