@@ -48,6 +48,7 @@
 //	network.key           signs admissions and certificates, and is the network; keep a copy apart from the rest
 //	host.key              identity of this host, endorsed by the network key in the join document
 //	token                 the first token, made where Tokens is set and none exists
+//	places.txt            where the operator says that nodes and networks are, if he says so; see SetOverride
 //	registry.db           nodes, cities, tokens, audit, which results are known
 //	results-YYYY-MM-DD.db results, a file a day
 package registry

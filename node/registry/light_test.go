@@ -175,3 +175,49 @@ func TestLightNeverBlamesTheHonest(t *testing.T) {
 		}
 	})
 }
+
+// Marks come out of delivered results, and are in the list of nodes and in the next admission.
+func TestLightFromResultsToAdmission(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.GeoMapText = "127.61.187.0/24 changsha\n127.61.183.0/24 wuhan\n"
+	r := start(t, cfg)
+	head := r.join("127.61.187.2")
+	_, lead := head.becomeHead()
+	far := r.join("127.61.183.2")
+	far.register(cluster.Request{})
+	peers := []*client{head, r.join("127.61.187.3"), r.join("127.61.187.4")}
+	var results []probe.Result
+	for i, c := range peers {
+		if i > 0 {
+			c.register(cluster.Request{})
+		}
+		ms := 0.3
+		res := c.result(1, time.Now())
+		res.Target.Node, res.Path.Remote, res.Latency.RTT.Min = p2p.IDText(far.id()), "192.0.2.1:5000", &ms
+		results = append(results, res)
+	}
+	ack, err := head.deliver(head.batch(lead, results...))
+	if err != nil || ack.Error != nil || ack.Added != 3 {
+		t.Fatalf("delivered: %+v, %v", ack, err)
+	}
+	told := r.srv.places.light.weigh(r.srv.roster.all())
+	if _, ok := told[far.id()]; !ok || len(told) != 1 {
+		t.Errorf("%d nodes are to be told", len(told))
+	}
+	list, err := r.Nodes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range list {
+		switch d := n.Where.Doubt; {
+		case n.ID == p2p.IDText(far.id()) && (d == nil || d.State != DoubtBlamed || d.Peers != 3):
+			t.Errorf("the node that is elsewhere: %+v", d)
+		case n.ID != p2p.IDText(far.id()) && d != nil:
+			t.Errorf("another: %+v", d)
+		}
+	}
+	far.register(cluster.Request{})
+	if a, err := far.net.Admission(far.adm); err != nil || a.About == nil || a.About.Doubt != "disproved: too near to nodes of changsha" {
+		t.Errorf("its admission: %+v, %v", a, err)
+	}
+}

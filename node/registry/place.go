@@ -144,6 +144,22 @@ func (p *places) place(now int64, id cluster.ID, ip netip.Addr, declared string,
 	return a, cluster.Marshal(e)
 }
 
+// placed is a placement and what is to be stored of it.
+type placed struct {
+	answer   locate.Answer
+	evidence []byte
+}
+
+// placeRequest places a node that registers; before its turn at the desk, because
+// the first look-up of all takes the tables apart.
+func (s *server) placeRequest(r p2p.Remote, req *cluster.Request) (p placed) {
+	if req.Kind == cluster.CallRegister {
+		before, _ := s.roster.node(r.ID)
+		p.answer, p.evidence = s.places.place(time.Now().UnixMilli(), r.ID, r.Addr.Addr(), string(req.City), before.evidence)
+	}
+	return p
+}
+
 // again is where a node would be placed now that registered from ip before.
 func (p *places) again(now int64, id cluster.ID, m member) (cluster.City, bool) {
 	ip, err := netip.ParseAddr(m.observed)

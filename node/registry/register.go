@@ -62,13 +62,14 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 	var decided *cluster.Answer
 	var list []cluster.Peer
 	deserted := false
+	placed := s.placeRequest(r, req)
 	err := s.desk.ask(ctx, func(now int64, t *cluster.Table) (*cluster.Changes, error) {
 		var changes cluster.Changes
 		var err error
 		t.SetQuiet(s.isQuiet())
 		switch req.Kind {
 		case cluster.CallRegister:
-			if decided, changes, err = s.register(now, t, r, req); err == nil && decided != nil && decided.Error == nil {
+			if decided, changes, err = s.register(now, t, r, req, placed); err == nil && decided != nil && decided.Error == nil {
 				list, deserted = s.deserted(now, t, r, req)
 			}
 		case cluster.CallPropose:
@@ -115,14 +116,14 @@ func (s *server) answer(ctx context.Context, r p2p.Remote, req *cluster.Request)
 }
 
 // register places the node and admits it. It runs at the desk.
-func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluster.Request) (*cluster.Answer, cluster.Changes, error) {
+func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluster.Request, placed placed) (*cluster.Answer, cluster.Changes, error) {
 	none := cluster.Changes{}
 	if r.ID == s.info.ID {
 		return nil, none, refusal(cluster.CodeMalformed, "a node with the registry's own key: make another data directory for it")
 	}
 	ip := r.Addr.Addr().Unmap()
 	before, known := s.roster.node(r.ID)
-	place, evidence := s.places.place(now, r.ID, ip, string(req.City), before.evidence)
+	place := placed.answer
 	city := cluster.City(place.City)
 	class, no := s.doorman.admit(now, r.ID, ip, r.Local.Addr().Unmap(), req, city)
 	if no != nil {
@@ -136,7 +137,7 @@ func (s *server) register(now int64, t *cluster.Table, r p2p.Remote, req *cluste
 	s.roster.keepObserved(changes.Nodes)
 	for i := range changes.Nodes {
 		if changes.Nodes[i].ID == r.ID {
-			changes.Nodes[i].Observed, changes.Nodes[i].Evidence = ip.String(), evidence
+			changes.Nodes[i].Observed, changes.Nodes[i].Evidence = ip.String(), placed.evidence
 		}
 	}
 	s.roster.expect(changes.Nodes)
