@@ -106,6 +106,11 @@ func testHeld(t *testing.T, db Node) {
 	if recs, _, err := db.HeldRecords(keysOf(records(0, 3)), math.MaxInt); err != nil || len(recs) != 0 {
 		t.Errorf("expired, and there: %d, %v", len(recs), err)
 	}
+	testHeldWhole(t, db)
+}
+
+// testHeldWhole: a call is stored whole or not at all.
+func testHeldWhole(t *testing.T, db Node) {
 	bad := Record(1)
 	bad.Result.Key.Node = ""
 	if _, err := db.Hold("wuhan", []store.ResultRecord{Record(50), bad}); !errors.Is(err, store.ErrInvalid) {
