@@ -104,17 +104,8 @@ func (d *delivery) run(ctx context.Context) {
 // in this one: the others there hold it, too, and here it goes after a day.
 func (d *delivery) load(ctx context.Context) error {
 	city := string(d.core.status.Load().City)
-	for {
-		keys, err := d.db.HeldElsewhere(city, batchResults)
-		if err != nil {
-			return err
-		}
-		if len(keys) == 0 {
-			break
-		}
-		if err := d.db.ReleaseHeld(time.Now(), keys); err != nil {
-			return err
-		}
+	if err := d.db.LetGo(time.Now(), city); err != nil {
+		return err
 	}
 	for after := uint64(0); ; {
 		keys, next, err := d.db.HeldKeys(city, after, batchResults)
@@ -149,7 +140,7 @@ func (d *delivery) tell(ctx context.Context, f *feed) error {
 		d.core.put(ctx, cluster.Submitted{Keys: resultKeys(keys)})
 	}
 	for d.core.status.Load().Leading {
-		keys, next, err := d.db.HoldSpool(string(d.core.status.Load().City), f.held, batchResults)
+		keys, known, next, err := d.db.HoldSpool(string(d.core.status.Load().City), f.held, batchResults)
 		if errors.Is(err, store.ErrFull) {
 			return nil // when there is room
 		}
@@ -161,6 +152,9 @@ func (d *delivery) tell(ctx context.Context, f *feed) error {
 		}
 		f.held = next
 		d.stored(ctx, d.host.ID(), cluster.Term{}, keys)
+		if len(known) > 0 { // delivered, and a crash came before the spool let go
+			d.core.put(ctx, cluster.Released{Keys: resultKeys(known)})
+		}
 		nudge(d.up.kick)
 	}
 	return nil

@@ -22,7 +22,7 @@ import (
 // Table "held.state": where each one stands.
 //
 //	result key -> 24 bytes: number, size of the record in bytes, moment of release (unix ns, see appendTime; 0: it
-//	waits), uint64 big endian; then the city for which it is held
+//	waits), uint64 big endian; then the city for which it is held, nothing where it was given up
 //
 // Table "held.wait": those that wait, in the order in which they came.
 //
@@ -56,8 +56,8 @@ type HeldStats struct {
 // heldState is where one result stands.
 type heldState struct {
 	number, size uint64
-	released     int64 // unix ns; 0: it waits
-	city         string
+	released     int64  // unix ns; 0: it waits
+	city         string // "": given up, nobody knows whether the registry has it
 }
 
 func (s heldState) encode() []byte {
@@ -147,7 +147,8 @@ func (db *DB) heldChange(what string, apply func(tx *bbolt.Tx, h *holding) error
 func (db *DB) HeldStats() HeldStats { return *db.held.Load() }
 
 // Hold makes results of others durable, all in one commit, on behalf of a city. What is there already stays as it is;
-// those of them that are kept, because the registry has them, are returned. ErrFull: nothing was stored.
+// those of them that are kept, because the registry has them, are returned. What is kept of another city waits again, as
+// the registry may not have it: see LetGo. ErrFull: nothing was stored.
 func (db *DB) Hold(city string, recs []ResultRecord) (known []probe.Key, err error) {
 	if len(city) > maxNameBytes {
 		return nil, fmt.Errorf("store: hold: %w name of a city: %d bytes", ErrInvalid, len(city))
@@ -176,14 +177,24 @@ func (h *holding) hold(city string, in []pair, recs []ResultRecord, opt Options)
 			if err != nil {
 				return nil, err
 			}
-			if s.released != 0 {
+			switch {
+			case s.released == 0:
+			case s.city == city:
 				known = append(known, recs[i].Result.Key)
+			default:
+				s.city = city
+				if err := h.again(keptKey(s.released, p.key), s); err != nil {
+					return nil, err
+				}
+				if h.full(opt) {
+					return nil, ErrFull
+				}
 			}
 			continue
 		}
 		h.stats.Waiting++
 		h.stats.Bytes += int64(len(p.value))
-		if h.stats.Waiting > opt.HeldResults || h.stats.Bytes > opt.HeldBytes {
+		if h.full(opt) {
 			return nil, ErrFull
 		}
 		if err := h.records.Put(p.key, p.value); err != nil {
@@ -194,6 +205,10 @@ func (h *holding) hold(city string, in []pair, recs []ResultRecord, opt Options)
 		}
 	}
 	return known, nil
+}
+
+func (h *holding) full(opt Options) bool {
+	return h.stats.Waiting > opt.HeldResults || h.stats.Bytes > opt.HeldBytes
 }
 
 // enter puts a result behind those that wait.
@@ -209,10 +224,11 @@ func (h *holding) enter(key []byte, s heldState) (err error) {
 }
 
 // HoldSpool holds this node's own results, too, as a head does: those of the spool from number after on, at most max, in
-// one commit. It returns their keys and the number to go on from, which is after where there is nothing more.
-func (db *DB) HoldSpool(city string, after uint64, max int) (keys []probe.Key, next uint64, err error) {
+// one commit. It returns their keys, those of them that the registry has as Hold does, and the number to go on from,
+// which is after where there is nothing more.
+func (db *DB) HoldSpool(city string, after uint64, max int) (keys, known []probe.Key, next uint64, err error) {
 	err = db.heldChange("hold own results", func(tx *bbolt.Tx, h *holding) error {
-		keys, next = nil, after
+		keys, known, next = nil, nil, after
 		var in []pair
 		var recs []ResultRecord
 		c := tx.Bucket([]byte(tableSpool)).Cursor()
@@ -230,13 +246,14 @@ func (db *DB) HoldSpool(city string, after uint64, max int) (keys []probe.Key, n
 			in, recs, keys = append(in, pair{bytes.Clone(key), value}), append(recs, rec), append(keys, rec.Result.Key)
 			next = binary.BigEndian.Uint64(n)
 		}
-		_, err := h.hold(city, in, recs, db.opt)
+		var err error
+		known, err = h.hold(city, in, recs, db.opt)
 		return err
 	})
 	if err != nil {
-		return nil, after, err
+		return nil, nil, after, err
 	}
-	return keys, next, nil
+	return keys, known, next, nil
 }
 
 // ReleaseHeld says that the registry has results: those that wait are kept from now on. Beyond the bounds of what is
@@ -247,21 +264,48 @@ func (db *DB) ReleaseHeld(at time.Time, keys []probe.Key) error {
 	}
 	return db.heldChange("release held results", func(_ *bbolt.Tx, h *holding) error {
 		for _, k := range keys {
-			if err := h.release(appendKey(nil, k), unixNs(at)); err != nil {
+			if err := h.release(appendKey(nil, k), unixNs(at), false); err != nil {
 				return err
 			}
 		}
-		for h.stats.Kept > db.opt.KeptResults || h.stats.KeptBytes > db.opt.KeptBytes {
-			k, _ := h.kept.Cursor().First()
-			if err := h.drop(bytes.Clone(k)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return h.bound(db.opt)
 	})
 }
 
-func (h *holding) release(key []byte, at int64) error {
+// LetGo gives up delivering what waits on behalf of other cities than this one. It is kept for as long as what the
+// registry has, but of no city: where one of them comes again it waits again.
+func (db *DB) LetGo(at time.Time, city string) error {
+	for {
+		keys, err := db.heldElsewhere(city, retainStep)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		err = db.heldChange("let go held results", func(_ *bbolt.Tx, h *holding) error {
+			for _, key := range keys {
+				if err := h.release(key, unixNs(at), true); err != nil {
+					return err
+				}
+			}
+			return h.bound(db.opt)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// bound removes the oldest of the kept beyond the bounds.
+func (h *holding) bound(opt Options) error {
+	for h.stats.Kept > opt.KeptResults || h.stats.KeptBytes > opt.KeptBytes {
+		k, _ := h.kept.Cursor().First()
+		if err := h.drop(bytes.Clone(k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *holding) release(key []byte, at int64, givenUp bool) error {
 	raw := h.state.Get(key)
 	if raw == nil {
 		return nil
@@ -273,7 +317,9 @@ func (h *holding) release(key []byte, at int64) error {
 	if err := h.wait.Delete(binary.BigEndian.AppendUint64(nil, s.number)); err != nil {
 		return err
 	}
-	s.released = at
+	if s.released = at; givenUp {
+		s.city = ""
+	}
 	if err := h.kept.Put(keptKey(at, key), nil); err != nil {
 		return err
 	}
@@ -315,18 +361,23 @@ func (db *DB) Recall(max int) (keys []probe.Key, err error) {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(h.kept.Delete(kept), h.enter(kept[8:], s)); err != nil {
+			if err := h.again(kept, s); err != nil {
 				return err
 			}
-			h.stats.Kept--
-			h.stats.KeptBytes -= int64(s.size)
-			h.stats.Waiting++
-			h.stats.Bytes += int64(s.size)
 			keys = append(keys, k)
 		}
 		return nil
 	})
 	return keys, err
+}
+
+// again lets one of the kept wait.
+func (h *holding) again(kept []byte, s heldState) error {
+	h.stats.Kept--
+	h.stats.KeptBytes -= int64(s.size)
+	h.stats.Waiting++
+	h.stats.Bytes += int64(s.size)
+	return errors.Join(h.kept.Delete(kept), h.enter(kept[8:], s))
 }
 
 // Expire removes what has been kept since before a moment, and says how many.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"go.etcd.io/bbolt"
@@ -75,8 +76,8 @@ func (db *DB) HeldNext(city string, max, maxBytes int, skip func(probe.Key) bool
 	return results, err
 }
 
-// HeldElsewhere returns keys that wait on behalf of other cities than this one, at most max.
-func (db *DB) HeldElsewhere(city string, max int) (keys []probe.Key, err error) {
+// heldElsewhere returns keys, as they are in the table, that wait on behalf of other cities than this one, at most max.
+func (db *DB) heldElsewhere(city string, max int) (keys [][]byte, err error) {
 	err = db.file.view("read what is held", func(tx *bbolt.Tx) error {
 		state := tx.Bucket([]byte(tableHeldState))
 		c := tx.Bucket([]byte(tableHeldWait)).Cursor()
@@ -85,14 +86,9 @@ func (db *DB) HeldElsewhere(city string, max int) (keys []probe.Key, err error) 
 			if err != nil {
 				return corruptError(db.file.path, err.Error())
 			}
-			if s.city == city {
-				continue
+			if s.city != city {
+				keys = append(keys, bytes.Clone(key))
 			}
-			k, err := parseKey(key)
-			if err != nil {
-				return corruptError(db.file.path, err.Error())
-			}
-			keys = append(keys, k)
 		}
 		return nil
 	})

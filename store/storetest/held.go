@@ -61,9 +61,6 @@ func testHeld(t *testing.T, db Node) {
 	if keys, again, err := db.HeldKeys("wuhan", next, 100); err != nil || again != next || len(keys) != 0 {
 		t.Errorf("keys after the last: %v, %d after %d, %v", keys, again, next, err)
 	}
-	keys, err = db.HeldElsewhere("wuhan", 100)
-	must(t, err)
-	equal(t, "of other cities", keys, keysOf(records(20, 22)))
 	got, err := db.HeldNext("wuhan", 3, math.MaxInt, func(k probe.Key) bool { return k == Record(1).Result.Key })
 	must(t, err)
 	equal(t, "oldest", got, []probe.Result{Result(0), Result(2), Result(3)})
@@ -133,21 +130,56 @@ func testHeldSpool(t *testing.T, db Node) {
 	keys, _, err = db.SpoolKeys(next, 100)
 	must(t, err)
 	equal(t, "spooled", keys, keysOf(records(5, 10)))
-	held, next, err := db.HoldSpool("wuhan", 0, 4)
+	held, _, next, err := db.HoldSpool("wuhan", 0, 4)
 	must(t, err)
 	equal(t, "held", held, []probe.Key{Record(0).Result.Key, Record(1).Result.Key, Record(3).Result.Key, Record(4).Result.Key})
-	_, next, err = db.HoldSpool("wuhan", next, 100)
+	_, _, next, err = db.HoldSpool("wuhan", next, 100)
 	must(t, err)
-	if _, again, err := db.HoldSpool("wuhan", next, 100); err != nil || again != next || db.HeldStats().Waiting != 9 {
+	if _, _, again, err := db.HoldSpool("wuhan", next, 100); err != nil || again != next || db.HeldStats().Waiting != 9 {
 		t.Errorf("%d after %d, %v, %+v", again, next, err, db.HeldStats())
 	}
 	must(t, db.ReleaseHeld(Start, keys))
-	if _, _, err := db.HoldSpool("wuhan", 0, 100); err != nil || db.HeldStats().Waiting != 4 {
-		t.Errorf("what the registry has waits again: %+v, %v", db.HeldStats(), err)
+	_, known, _, err := db.HoldSpool("wuhan", 0, 100)
+	must(t, err)
+	equal(t, "delivered, and still spooled", known, keys)
+	if db.HeldStats().Waiting != 4 {
+		t.Errorf("what the registry has waits again: %+v", db.HeldStats())
 	}
 	recs, _, err := db.HeldRecords([]probe.Key{Record(2).Result.Key}, math.MaxInt) // not held, but an own result
 	must(t, err)
 	equal(t, "own record", recs, heldForm(Record(2)))
+}
+
+// testHeldGivenUp: what a node held for a city that it left was not delivered, and does not count as such when it comes
+// again, in another city or the same.
+func testHeldGivenUp(t *testing.T, db Node) {
+	for n := range 3 {
+		must(t, db.AddResult(Record(n), true))
+	}
+	_, _, _, err := db.HoldSpool("changsha", 0, 100)
+	must(t, err)
+	_, err = db.Hold("changsha", records(5, 8))
+	must(t, err)
+	_, err = db.Hold("wuhan", records(8, 9))
+	must(t, err)
+	must(t, db.LetGo(Start, "wuhan"))
+	if s := db.HeldStats(); s.Waiting != 1 || s.Kept != 6 {
+		t.Errorf("%+v", s)
+	}
+	held, known, _, err := db.HoldSpool("wuhan", 0, 100)
+	must(t, err)
+	equal(t, "held", held, keysOf(records(0, 3)))
+	equal(t, "own, known", known, []probe.Key(nil))
+	must(t, db.LetGo(Start, "changsha"))
+	known, err = db.Hold("changsha", records(5, 8))
+	must(t, err)
+	equal(t, "known", known, []probe.Key(nil))
+	got, err := db.HeldNext("changsha", 100, math.MaxInt, nobody)
+	must(t, err)
+	equal(t, "to be delivered", got, []probe.Result{Result(5), Result(6), Result(7)})
+	if n, err := db.Expire(Start.Add(time.Hour)); err != nil || n != 4 || db.HeldStats().Waiting != 3 {
+		t.Errorf("%d expired, %v, %+v", n, err, db.HeldStats())
+	}
 }
 
 // testHeldRaces: many hold, release and recall at once; the check at the end of each test sees what came of it.

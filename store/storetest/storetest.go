@@ -49,11 +49,11 @@ type Node interface {
 	SpoolStats() store.SpoolStats
 	SpoolKeys(after uint64, max int) ([]probe.Key, uint64, error)
 	Hold(city string, recs []store.ResultRecord) ([]probe.Key, error)
-	HoldSpool(city string, after uint64, max int) ([]probe.Key, uint64, error)
+	HoldSpool(city string, after uint64, max int) (keys, known []probe.Key, next uint64, err error)
 	HeldRecords(keys []probe.Key, maxBytes int) ([]store.ResultRecord, int, error)
 	HeldNext(city string, max, maxBytes int, skip func(probe.Key) bool) ([]probe.Result, error)
 	HeldKeys(city string, after uint64, max int) ([]probe.Key, uint64, error)
-	HeldElsewhere(city string, max int) ([]probe.Key, error)
+	LetGo(at time.Time, city string) error
 	ReleaseHeld(at time.Time, keys []probe.Key) error
 	Recall(max int) ([]probe.Key, error)
 	Expire(before time.Time) (int, error)
@@ -97,6 +97,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) Node) {
 		"Refused":     testRefused,
 		"Held":        testHeld,
 		"HeldSpool":   testHeldSpool,
+		"HeldGivenUp": testHeldGivenUp,
 		"HeldRaces":   testHeldRaces,
 		"Paging": func(t *testing.T, db Node) {
 			testPaging(t, db, func(rs []probe.Result) {
