@@ -320,10 +320,24 @@ func (w *world) comeToRest(city cluster.City) {
 		w.violate("L1", "%s has living candidates and no head after %v", city, within)
 		return
 	}
-	if !w.until(limit, pace, func() bool { return w.united(city) }) && w.broken == nil {
+	if !w.until(limit, pace, func() bool { return w.united(city) }) && w.broken == nil && !w.ledTwice(city) {
 		w.violate("L2", "%s is not one after %v:%s", city, limit, w.describe(city))
 	}
 	w.watch.live.united = max(w.watch.live.united, w.now.Sub(began))
+}
+
+// ledTwice says that two processes with one key have led the term that somebody leads: those who know the other's Lead
+// look for its address, which is later in that term. Nothing but the alarm is promised then.
+func (w *world) ledTwice(city cluster.City) bool {
+	living := w.living(city)
+	for _, h := range living {
+		if st := &h.proc.status; st.Leading && h.trait.twice && slices.ContainsFunc(living, func(o *host) bool {
+			return o.proc.status.Term == st.Term && o.proc.status.High.Boot != st.High.Boot
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // steady looks after L3 to L5 while nothing happens.
