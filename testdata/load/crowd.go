@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +34,12 @@ const (
 
 // registerAtOnce is how many of a crowd's members register at a time.
 const registerAtOnce = 16
+
+// joinAtOnce is how many of a crowd's members look for their head at a time, and joinPatience how long one may.
+const (
+	joinAtOnce   = 32
+	joinPatience = time.Minute
+)
 
 // registerTries: a registry under load may answer too late once.
 const registerTries = 3
@@ -137,7 +142,7 @@ func (c *crowd) meet(ctx context.Context) error {
 	c.network, c.trust, c.registry = doc.Key, cluster.NewTrust(doc.Key), doc.Registries[0]
 	mux := muxer()
 	for i := range c.job.Members {
-		l := &light{crowd: c, inbox: make(chan cluster.Input, inboxSize), links: map[cluster.ID][]*link{}, outs: map[cluster.ID]*outbox{}}
+		l := &light{crowd: c, joined: make(chan struct{}), inbox: make(chan cluster.Input, inboxSize), links: map[cluster.ID][]*link{}, outs: map[cluster.ID]*outbox{}}
 		if l.key, err = newKey(); err != nil {
 			return err
 		}
@@ -242,14 +247,27 @@ func (l *light) register(ctx context.Context) error {
 	return nil
 }
 
-// join starts all members. They find the head in what the registry answered.
+// join starts all members, a few at a time: each has beaten once before the next comes. They find the head in what the
+// registry answered.
 func (c *crowd) join(ctx context.Context) error {
-	for _, l := range slices.Backward(c.members) {
-		if err := l.start(ctx); err != nil {
-			return err
-		}
+	g, limited := errgroup.WithContext(ctx)
+	g.SetLimit(joinAtOnce)
+	for _, l := range c.members {
+		g.Go(func() error {
+			if err := l.start(ctx); err != nil {
+				return err
+			}
+			select {
+			case <-l.joined:
+				return nil
+			case <-limited.Done():
+				return limited.Err()
+			case <-time.After(joinPatience):
+				return fmt.Errorf("member %s found no head within %v", l.id.Short(), joinPatience)
+			}
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 func (c *crowd) count() counts {

@@ -36,6 +36,8 @@ type light struct {
 	links map[cluster.ID][]*link
 	outs  map[cluster.ID]*outbox
 
+	joined         chan struct{} // closed with the first heartbeat
+	once           sync.Once
 	adopted, heard atomic.Int64 // monotonic ns since the crowd was armed; 0: not yet
 }
 
@@ -145,8 +147,11 @@ func (l *light) write(o *outbox, e cluster.Envelope) bool {
 		return false
 	}
 	l.crowd.sent.Add(1)
-	if e.Message.Heartbeat != nil && l.adopted.Load() != 0 {
-		l.heard.CompareAndSwap(0, monotonic())
+	if e.Message.Heartbeat != nil {
+		l.once.Do(func() { close(l.joined) })
+		if l.adopted.Load() != 0 {
+			l.heard.CompareAndSwap(0, monotonic())
+		}
 	}
 	return true
 }

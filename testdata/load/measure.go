@@ -103,7 +103,8 @@ func (f *field) build(ctx context.Context) error {
 		return err
 	}
 	for first := 0; first < f.fig.Members; first += crowdSize {
-		c, err := launch(ctx, p.logs, []string{roleEnv + "=" + roleCrowd}, "ready", p.self,
+		// Members have processors of their own: here, what the head and the candidates leave.
+		c, err := launch(ctx, p.logs, []string{roleEnv + "=" + roleCrowd}, "ready", "nice", "-n", "10", p.self,
 			asJob(job{First: first, Members: min(crowdSize, f.fig.Members-first), RS: f.rsAt, City: city}))
 		if err != nil {
 			return err
