@@ -217,28 +217,62 @@ func SetOverride(data, what, name string, own bool) (Override, error) {
 			return o, err
 		}
 	}
-	list, err := ReadOverrides(data)
-	if err != nil {
-		return o, err
+	path := filepath.Join(data, overridesFile)
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return o, fmt.Errorf("%w: %w", ErrOverride, err)
 	}
-	var b strings.Builder
-	b.WriteString("# Where nodes and networks are, whatever anything else says: see docs/location.md.\n")
-	found := false
-	for _, old := range list {
-		if old.What == what {
-			found = true
-			continue
-		}
-		fmt.Fprintf(&b, "%s %s\n", old.What, old.City)
-	}
+	text, found := replaceOverride(string(old), o)
 	switch {
-	case o.City != "":
-		fmt.Fprintf(&b, "%s %s\n", o.What, o.City)
-	case !found:
+	case o.City == "" && !found:
 		return o, fmt.Errorf("%w: there is none of %.60s", ErrOverride, what)
+	case o.City != "":
+		if err := checkNetworks(text); err != nil { // a registry would refuse the whole file
+			return o, err
+		}
 	}
-	if err := keyfile.Write(filepath.Join(data, overridesFile), []byte(b.String())); err != nil {
+	if err := keyfile.Write(path, []byte(text)); err != nil {
 		return o, fmt.Errorf("%w: %w", ErrOverride, err)
 	}
 	return o, nil
+}
+
+// replaceOverride is a file with one line more, or another one, or without it
+// where it has no city. Other lines stay as people wrote them.
+func replaceOverride(old string, o Override) (text string, found bool) {
+	var b strings.Builder
+	if old == "" {
+		b.WriteString("# Where nodes and networks are, whatever anything else says: see docs/location.md.\n")
+	}
+	for line := range strings.Lines(old) {
+		said, _, _ := strings.Cut(strings.TrimPrefix(line, "\ufeff"), "#")
+		if f := strings.Fields(said); len(f) > 0 && f[0] == o.What {
+			found = true
+			continue
+		}
+		b.WriteString(strings.TrimRight(line, "\r\n") + "\n")
+	}
+	if o.City != "" {
+		fmt.Fprintf(&b, "%s %s\n", o.What, o.City)
+	}
+	return b.String(), found
+}
+
+// checkNetworks says what is wrong with the networks of a file.
+func checkNetworks(text string) error {
+	var networks strings.Builder
+	for line := range strings.Lines(text) {
+		said, _, _ := strings.Cut(strings.TrimPrefix(line, "\ufeff"), "#")
+		f := strings.Fields(said)
+		if len(f) > 1 {
+			if _, err := p2p.ParseID(f[0]); err != nil {
+				networks.WriteString(strings.Join(f, " "))
+			}
+		}
+		networks.WriteByte('\n') // they keep their numbers of lines
+	}
+	if _, err := locate.ParseMap(strings.NewReader(networks.String())); err != nil {
+		return fmt.Errorf("%w: %w", ErrOverride, err)
+	}
+	return nil
 }

@@ -93,9 +93,25 @@ func TestSetOverride(t *testing.T) {
 		t.Errorf("left are %v, %v", list, err)
 	}
 	for _, bad := range []struct{ what, city string }{{"nobody", "wuhan"}, {id, "wuhn"}, {"10.0.0.0/8", ""}, {"10.9.9.9/8", "wuhan"}} {
-		if _, err := SetOverride(dir, bad.what, bad.city, false); err == nil && bad.what != "10.9.9.9/8" {
+		if _, err := SetOverride(dir, bad.what, bad.city, false); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
+	}
+	// What people wrote beside it stays.
+	path := filepath.Join(dir, overridesFile)
+	if err := os.WriteFile(path, []byte("# racks\n10.3.0.0/16 wuhan # rack 7\n10.4.0.0/16 lab-b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ what, city string }{{"10.5.0.0/16", "wuhan"}, {"10.5.0.0/16", "changsha"}, {"10.4.0.0/16", ""}} {
+		if _, err := SetOverride(dir, step.what, step.city, false); err != nil {
+			t.Fatalf("%+v: %v", step, err)
+		}
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "# racks\n10.3.0.0/16 wuhan # rack 7\n10.5.0.0/16 changsha\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := SetOverride(dir, "10.3.0.0/16", "", false); err != nil {
+		t.Error(err)
 	}
 	if _, err := SetOverride(dir, id, "lab-a", true); err != nil {
 		t.Errorf("a place of one's own: %v", err)
