@@ -128,6 +128,48 @@ func TestTablePropose(t *testing.T) {
 	}
 }
 
+// TestTableMovedLeaveTheList: who has moved to another city is in line no more when the head next calls, and is not let in
+// again; the head itself stays until it has handed over.
+func TestTableMovedLeaveTheList(t *testing.T) {
+	table := newTable(t, TableState{})
+	cert := register(t, table, startMs, "a", "wuhan").Cert
+	for _, name := range []string{"b", "c"} {
+		register(t, table, startMs, name, "wuhan")
+	}
+	call := func(now int64, kind RegistryCall, cert Signed) *Answer {
+		t.Helper()
+		req := &Request{Version: Version, Kind: kind, Self: Peer{testID("a"), nil}, Lead: leadOf(t, cert, 0, 1, "a"),
+			Living: []ID{testID("a"), testID("b"), testID("c")}}
+		f := table.Report
+		if kind == CallPropose {
+			f = table.Propose
+		}
+		a, _, err := f(now, testID("a"), req)
+		if err != nil || a.Error != nil {
+			t.Fatal(err, a)
+		}
+		return a
+	}
+	check := func(raw Signed, want ...ID) {
+		t.Helper()
+		c, err := NewTrust(networkPublic()).Certificate(raw)
+		if err != nil || !slices.Equal(c.Successions[0], want) {
+			t.Fatalf("list %v, want %v, %v", c.Successions, want, err)
+		}
+	}
+	cert = call(startMs, CallPropose, cert).Cert
+	check(cert, testID("a"), testID("b"), testID("c"))
+	if same := call(startMs+1000, CallReport, cert).Cert; same.Hash() != cert.Hash() {
+		t.Error("a report without a change gave another certificate")
+	}
+	register(t, table, startMs+2000, "b", "changsha")
+	cert = call(startMs+3000, CallReport, cert).Cert
+	check(cert, testID("a"), testID("c"))
+	register(t, table, startMs+4000, "a", "changsha")
+	register(t, table, startMs+4000, "c", "changsha")
+	check(call(startMs+5000, CallReport, cert).Cert, testID("a"))
+}
+
 func TestTableTakeoverKeepsTheHighest(t *testing.T) {
 	table := newTable(t, TableState{})
 	cert := register(t, table, startMs, "a", "wuhan").Cert

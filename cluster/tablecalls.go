@@ -135,8 +135,22 @@ func (t *Table) Report(nowMs int64, from ID, req *Request) (*Answer, Changes, er
 		rec.state.Heard = nowMs
 		c.cities[rec.state.City] = true
 	}
-	c.renew(rec, rec.cert.cert.Successions)
+	c.renew(rec, c.remaining(rec))
 	return c.answer(rec.state.City, req.HeadsDigest), c.changes(), nil
+}
+
+// remaining are the present lists without those that have moved to another city, or may not lead for another reason: no
+// head can know that, and it would keep them in line for a day. A head itself stays until it has handed over.
+func (c *change) remaining(rec *cityRecord) [][]ID {
+	out := slices.Clone(rec.cert.cert.Successions)
+	for shard, list := range out {
+		head := rec.best(uint(shard)).head()
+		out[shard] = slices.DeleteFunc(slices.Clone(list), func(id ID) bool { return id != head && !c.mayLead(id, rec.state.City) })
+		if len(out[shard]) == 0 {
+			out[shard] = list
+		}
+	}
+	return out
 }
 
 // fromHead takes in what a head shows. It refuses a caller that does not lead the highest term known.
