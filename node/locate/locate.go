@@ -351,7 +351,9 @@ func (l Locator) unknownNote(addr netip.Addr, a Answer) string {
 // CityOf is the city and the country of a public IPv4 address by the embedded tables alone; both empty where they
 // have none. It allocates nothing.
 func CityOf(addr netip.Addr) (slug, country string) {
-	addr = Plain(addr)
+	if !addr.Is4() {
+		addr = Plain(addr)
+	}
 	if Classify(addr) != ClassPublic {
 		return "", ""
 	}

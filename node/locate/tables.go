@@ -42,8 +42,19 @@ func readWorld(b []byte) (*worldTable, error) {
 	return t, r.end()
 }
 
-// chinaTable is of single addresses.
-type chinaTable = ranges4[uint16, uint16]
+// chinaTable is of single addresses. Most of the world is not in it, and is done with after one bit.
+type chinaTable struct {
+	ranges4[uint16, uint16]
+	some [halves / 64]uint64 // of each high half, whether any of it is in the table
+}
+
+// find gives the row of the table of cities, or nowhere.
+func (t *chinaTable) find(addr uint32) uint16 {
+	if high := addr >> 16; t.some[high/64]>>(high%64)&1 == 0 {
+		return nowhere
+	}
+	return t.ranges4.find(addr)
+}
 
 // readChina reads a table like worldTable's, without countries and of single addresses.
 func readChina(b []byte) (*chinaTable, error) {
@@ -52,7 +63,14 @@ func readChina(b []byte) (*chinaTable, error) {
 		return nil, err
 	}
 	places := r.places(0)
-	t := read4[uint16](r, 0, len(places), func(v uint32) uint16 { return places[v] })
+	t := &chinaTable{ranges4: *read4[uint16](r, 0, len(places), func(v uint32) uint16 { return places[v] })}
+	for high := range halves {
+		for i := t.first[high]; i < t.first[high+1]; i++ {
+			if t.value[i] != nowhere {
+				t.some[high/64] |= 1 << (high % 64)
+			}
+		}
+	}
 	return t, r.end()
 }
 

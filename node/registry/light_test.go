@@ -176,6 +176,32 @@ func TestLightNeverBlamesTheHonest(t *testing.T) {
 	})
 }
 
+// Two that speak against each other with equal weight, three voices each: without the other's, two are too few.
+func TestLightTies(t *testing.T) {
+	says := make(map[cluster.ID][]against)
+	oppose := func(a, b cluster.ID) {
+		says[a], says[b] = append(says[a], against{peer: b}), append(says[b], against{peer: a})
+	}
+	oppose("a", "b")
+	for _, p := range []cluster.ID{"p1", "p2"} {
+		oppose("a", p)
+	}
+	for _, p := range []cluster.ID{"p3", "p4"} {
+		oppose("b", p)
+	}
+	self := func(id cluster.ID) string { return string(id) }
+	for id, blamed := range blame(says, self) {
+		if blamed {
+			t.Errorf("%s is blamed by two", id)
+		}
+	}
+	oppose("a", "p5")
+	oppose("b", "p6")
+	if b := blame(says, self); !b["a"] || !b["b"] || b["p1"] || b["p6"] {
+		t.Errorf("with three others against each: %v", b)
+	}
+}
+
 // Marks come out of delivered results, and are in the list of nodes and in the next admission.
 func TestLightFromResultsToAdmission(t *testing.T) {
 	cfg := testConfig(t)
