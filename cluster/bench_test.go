@@ -48,11 +48,10 @@ func BenchmarkHead(b *testing.B) {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
 			m, ids := largeHead(b, members)
 			seq, sent := uint64(1), 0
-			now := m.clock.now
 			for b.Loop() {
 				seq++
 				for i, id := range ids {
-					now = Instant(seq)*Instant(time.Second) + Instant(i)*Instant(time.Second)/Instant(members)
+					now := Instant(seq)*Instant(time.Second) + Instant(i)*Instant(time.Second)/Instant(members)
 					hb := &Heartbeat{Term: m.high.term, Boot: 1, Seq: seq}
 					if (seq+uint64(i))%10 == 0 {
 						row := m.table.rows[id].row

@@ -280,13 +280,6 @@ func (a *aside) put(k probe.Key, until time.Time) {
 	a.until[k] = until
 }
 
-func (a *aside) has(k probe.Key) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.until[k]
-	return ok
-}
-
 func (a *aside) size() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
