@@ -2,12 +2,14 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
 	"github.com/peerprobe/peerprobe/node"
@@ -189,4 +191,34 @@ func TestHeadRefusesBatches(t *testing.T) {
 	if stored := registryResults(t, m); stored[0].Key != r.Key {
 		t.Errorf("the registry has %+v", stored)
 	}
+}
+
+// A head whose result is in the registry, and that died before its spool let go, lets go in its next life, though nobody
+// else could tell it.
+func TestDeliveredBeforeACrash(t *testing.T) {
+	m := testMesh(t)
+	c := m.join(t, "changsha", "c1")
+	if err := m.stopRegistry(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Spool(1); err != nil {
+		t.Fatal(err)
+	}
+	key := c.Result(1).Key
+	eventually(t, c, "the head holds its own result", func(s node.Status) bool { return c.Ledger().Held == 1 })
+	m.gone(c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(filepath.Join(m.config("", "c1").Data, "node.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.ReleaseHeld(time.Now(), []probe.Key{key}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.startRegistry(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, m.join(t, "changsha", "c1"), "the spool let go", func(s node.Status) bool { return s.Spool.Depth == 0 })
 }
