@@ -145,6 +145,22 @@ func TestLightForgetsAndIgnores(t *testing.T) {
 	}
 }
 
+// A result of the year 2200 is forgotten after a day, too.
+func TestLightForgetsTheFuture(t *testing.T) {
+	f := newField([]string{"changsha", "wuhan"}, []string{"changsha", "changsha"})
+	f.measure(time.Now().AddDate(174, 0, 0))
+	if marks := f.judge(); len(marks) != 2 {
+		t.Fatalf("%+v", marks)
+	}
+	trips := make(map[pair]trip)
+	for _, key := range f.light.trips.Keys() {
+		trips[key], _ = f.light.trips.Peek(key)
+	}
+	if marks := f.light.judge(trips, f.nodes, time.Now().Add(lightWindow+time.Minute)); len(marks) != 0 {
+		t.Errorf("a day later: %+v", marks)
+	}
+}
+
 // Where the honest are many enough in every city, exactly the liars are blamed: nobody honest ever is, and a liar is
 // when he stands in the city of three honest nodes or more.
 func TestLightNeverBlamesTheHonest(t *testing.T) {
