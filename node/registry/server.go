@@ -158,6 +158,7 @@ func (s *server) openTables(cfg Config, network ed25519.PrivateKey) (err error) 
 		return err
 	}
 	s.heads = heads
+	s.doubtHeads()
 	table := cluster.TableConfig{Timers: cfg.Timers, Rebirth: cfg.Rebirth, Heads: heads}
 	rebuild := func() (*cluster.Table, error) {
 		state, err := s.store.State()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/locate"
 	"github.com/peerprobe/peerprobe/node/p2p"
 )
 
@@ -199,5 +200,20 @@ func TestHeadsSuggested(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "--heads wuhan=2"); n != 1 || strings.Count(log.String(), "\n") != 1 {
 		t.Errorf("log: %s", log.String())
+	}
+}
+
+// A city in --heads that is spelt wrong is said to be.
+func TestHeadsOfNoCity(t *testing.T) {
+	p, err := openPlaces(Config{Data: t.TempDir(), GeoMapText: "203.0.113.0/24 rack-b\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	s := &server{log: slog.New(slog.NewTextHandler(&log, nil)), places: p}
+	s.heads = map[cluster.City]uint{"wuhn": 2, "changsha": 2, "rack-b": 2, locate.Unknown: 2}
+	s.doubtHeads()
+	if said := log.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "city=wuhn") || !strings.Contains(said, "wuhan") {
+		t.Errorf("said %q", said)
 	}
 }

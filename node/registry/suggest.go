@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerprobe/peerprobe/cluster"
+	"github.com/peerprobe/peerprobe/node/locate"
 )
 
 const (
@@ -54,4 +55,13 @@ func (s *server) suggest(head cluster.ID) {
 // headsFor is how many heads are suggested for so many members.
 func headsFor(members int) int {
 	return min(max(1, (members+membersPerHead-1)/membersPerHead), cluster.MaxHeads)
+}
+
+// doubtHeads warns of cities in --heads that no table knows: they would never have a node.
+func (s *server) doubtHeads() {
+	for city := range s.heads {
+		if name := string(city); !locate.IsUnknown(name) && !s.places.now.Load().locator.Knows(name) {
+			s.log.Warn("no table knows a city that --heads names"+locate.DidYouMean(name), "city", city)
+		}
+	}
 }
