@@ -21,8 +21,8 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 PROGRAMS  := ip:iproute2 ping:iputils-ping irtt:irtt gcc:gcc
 # A vulnerability database other than the public one: VULNDB=file:///a/copy/of/it
 VULNDB    ?=
-# Longest that one package's tests may take.
-TIMEOUT   ?= 8m
+# Longest that one package's tests may take: some minutes, and several times that beside other work on two cores.
+TIMEOUT   ?= 20m
 
 # A checkout without its history builds too.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
