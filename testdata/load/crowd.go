@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,9 @@ const (
 	joinAtOnce   = 32
 	joinPatience = time.Minute
 )
+
+// crowdGC spares processor time for the head, at the price of the crowd's memory.
+const crowdGC = 400
 
 // registerTries: a registry under load may answer too late once.
 const registerTries = 3
@@ -75,6 +79,7 @@ type counts struct {
 }
 
 func runCrowd(ctx context.Context, j job, in io.Reader, out io.Writer) error {
+	debug.SetGCPercent(crowdGC)
 	ctx, cancel := context.WithCancel(ctx)
 	c := &crowd{ctx: ctx, job: j}
 	defer func() { cancel(); c.wg.Wait() }()

@@ -24,7 +24,7 @@ const (
 	crowdSize    = 2500             // members of one process: two sockets each, and more in a storm, of 20,000 files
 	spare        = 64               // that limits are sized for beyond the members
 	settle       = 15 * time.Second // after the last join: copies, first rows and garbage go
-	joinLimit    = 3 * time.Minute
+	joinLimit    = 8 * time.Minute  // ten thousand that beat leave little of two cores for those who still come
 	takeLimit    = 2 * time.Minute
 	lookEvery    = 50 * time.Millisecond
 	stayAfter    = 12 * time.Second // after a take-over: who is not heard by then is evicted
