@@ -28,7 +28,8 @@ const (
 	takeLimit    = 2 * time.Minute
 	lookEvery    = 50 * time.Millisecond
 	stayAfter    = 12 * time.Second // after a take-over: who is not heard by then is evicted
-	profilePort  = "127.0.0.1:7494"
+	profilePort  = "127.0.0.1:7494" // of the head
+	crowdPort    = "127.0.0.1:7495" // of the first crowd
 	profileEnvIs = profileEnv + "=" + profilePort
 )
 
@@ -103,8 +104,12 @@ func (f *field) build(ctx context.Context) error {
 		return err
 	}
 	for first := 0; first < f.fig.Members; first += crowdSize {
+		env := []string{roleEnv + "=" + roleCrowd}
+		if first == 0 && p.profile != "" {
+			env = append(env, profileEnv+"="+crowdPort)
+		}
 		// Members have processors of their own: here, what the head and the candidates leave.
-		c, err := launch(ctx, p.logs, []string{roleEnv + "=" + roleCrowd}, "ready", "nice", "-n", "10", p.self,
+		c, err := launch(ctx, p.logs, env, "ready", "nice", "-n", "10", p.self,
 			asJob(job{First: first, Members: min(crowdSize, f.fig.Members-first), RS: f.rsAt, City: city}))
 		if err != nil {
 			return err
@@ -281,22 +286,25 @@ func (c *counts) add(o counts) {
 	c.Links, c.NoDial, c.Leads = c.Links+o.Links, c.NoDial+o.NoDial, c.Leads+o.Leads
 }
 
-// startProfile takes a processor profile of the head from now on, and heap and goroutines at the end.
+// startProfile takes processor profiles of the head and a crowd from now on, and the head's heap and goroutines at the end.
 func (f *field) startProfile(ctx context.Context, name string) func() error {
 	if f.plan.profile == "" {
 		return func() error { return nil }
 	}
 	cpu := make(chan error, 1)
 	go func() {
-		cpu <- f.fetch(ctx, "profile?seconds="+strconv.Itoa(int(f.plan.window.Seconds())), name)
+		what := "profile?seconds=" + strconv.Itoa(int(f.plan.window.Seconds()))
+		crowd := make(chan error, 1)
+		go func() { crowd <- f.fetch(ctx, crowdPort, what, name+"-crowd") }()
+		cpu <- errors.Join(f.fetch(ctx, profilePort, what, name), <-crowd)
 	}()
 	return func() error {
-		return errors.Join(<-cpu, f.fetch(ctx, "heap?debug=1", "memory"), f.fetch(ctx, "heap?gc=1", "heap"), f.fetch(ctx, "goroutine?debug=1", "goroutine"))
+		return errors.Join(<-cpu, f.fetch(ctx, profilePort, "heap?debug=1", "memory"), f.fetch(ctx, profilePort, "heap?gc=1", "heap"), f.fetch(ctx, profilePort, "goroutine?debug=1", "goroutine"))
 	}
 }
 
-func (f *field) fetch(ctx context.Context, what, name string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+profilePort+"/debug/pprof/"+what, nil)
+func (f *field) fetch(ctx context.Context, port, what, name string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+port+"/debug/pprof/"+what, nil)
 	if err != nil {
 		return err
 	}

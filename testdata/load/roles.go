@@ -40,9 +40,11 @@ type job struct {
 const profileEnv = "PEERPROBE_LOAD_PROFILE"
 
 func play(role string) int {
-	if role == roleNode {
-		server := &http.Server{Addr: os.Getenv(profileEnv), ReadHeaderTimeout: patience}
+	if at := os.Getenv(profileEnv); at != "" {
+		server := &http.Server{Addr: at, ReadHeaderTimeout: patience}
 		go func() { fmt.Fprintln(os.Stderr, "profiles:", server.ListenAndServe()) }()
+	}
+	if role == roleNode {
 		return cmd.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
